@@ -1,0 +1,103 @@
+//! The one byte encoding: a version byte, then `postcard`, in its one canonical form.
+
+use alloc::vec::Vec;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::error::{CallerFault, Error, PeerFault};
+use crate::suite::VERSION;
+
+/// The greatest length of an encoded message in bytes: 1 MiB.
+pub const MAX_MESSAGE: usize = 1 << 20;
+
+/// The greatest number of items in a batch.
+pub const MAX_BATCH: usize = 256;
+
+/// The greatest length in bytes of the items in an answer: 512 KiB.
+pub(crate) const MAX_PAGE: usize = 512 * 1024;
+
+/// Version byte and canonical bytes of a value.
+///
+/// # Errors
+/// [`CallerFault::TooLong`] over 1 MiB.
+pub(crate) fn encode<T: Serialize>(value: &T) -> Result<Vec<u8>, Error> {
+    extend(alloc::vec![VERSION], value)
+}
+
+/// Canonical bytes of a value that travels where the version is authenticated already: inside a frame.
+///
+/// # Errors
+/// [`CallerFault::TooLong`] over 1 MiB.
+pub(crate) fn encode_body<T: Serialize>(value: &T) -> Result<Vec<u8>, Error> {
+    extend(Vec::new(), value)
+}
+
+fn extend<T: Serialize>(start: Vec<u8>, value: &T) -> Result<Vec<u8>, Error> {
+    const TOO_LONG: CallerFault = CallerFault::TooLong { max: MAX_MESSAGE };
+    let bytes = postcard::to_extend(value, start).map_err(|_| TOO_LONG)?;
+    if bytes.len() > MAX_MESSAGE {
+        return Err(TOO_LONG.into());
+    }
+    Ok(bytes)
+}
+
+/// Reads what [`encode`] wrote, and nothing else.
+///
+/// # Errors
+/// [`PeerFault::TooLong`], [`PeerFault::Version`], [`PeerFault::Undecodable`].
+pub(crate) fn decode<T: Serialize + DeserializeOwned>(bytes: &[u8]) -> Result<T, PeerFault> {
+    check_len(bytes)?;
+    match bytes.split_first() {
+        Some((&VERSION, body)) => decode_body(body),
+        Some((&version, _)) => Err(PeerFault::Version(version)),
+        None => Err(PeerFault::Undecodable),
+    }
+}
+
+/// Reads what [`encode_body`] wrote, and nothing else: the length is checked before anything is allocated, all
+/// bytes are consumed, and a value that would be written otherwise is refused.
+///
+/// # Errors
+/// [`PeerFault::TooLong`], [`PeerFault::Undecodable`].
+pub(crate) fn decode_body<T: Serialize + DeserializeOwned>(bytes: &[u8]) -> Result<T, PeerFault> {
+    check_len(bytes)?;
+    let value: T = postcard::from_bytes(bytes).map_err(|_| PeerFault::Undecodable)?;
+    // postcard takes overlong integers and ignores trailing bytes: only what it would write itself is canonical.
+    match encode_body(&value) {
+        Ok(canonical) if canonical == bytes => Ok(value),
+        _ => Err(PeerFault::Undecodable),
+    }
+}
+
+fn check_len(bytes: &[u8]) -> Result<(), PeerFault> {
+    if bytes.len() > MAX_MESSAGE {
+        return Err(PeerFault::TooLong { len: bytes.len(), max: MAX_MESSAGE });
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::vec;
+
+    #[test]
+    fn what_was_encoded_decodes_and_nothing_else_does() {
+        let bytes = encode(&300u32).unwrap();
+        assert_eq!(bytes, [1, 0xac, 0x02]);
+        assert_eq!(decode::<u32>(&bytes), Ok(300));
+        assert_eq!(decode::<u32>(&[1, 0xac, 0x82, 0x00]), Err(PeerFault::Undecodable), "overlong");
+        assert_eq!(decode::<u32>(&[1, 0xac, 0x02, 0x00]), Err(PeerFault::Undecodable), "trailing");
+        assert_eq!(decode::<u32>(&[1, 0xac]), Err(PeerFault::Undecodable), "truncated");
+        assert_eq!(decode::<u32>(&[2, 0xac, 0x02]), Err(PeerFault::Version(2)));
+        assert_eq!(decode::<u32>(&[]), Err(PeerFault::Undecodable));
+    }
+
+    #[test]
+    fn lengths_are_bounded() {
+        assert!(encode(&vec![0u8; MAX_MESSAGE]).is_err());
+        let long = vec![1; MAX_MESSAGE + 1];
+        assert_eq!(decode::<u32>(&long), Err(PeerFault::TooLong { len: MAX_MESSAGE + 1, max: MAX_MESSAGE }));
+    }
+}

@@ -1,0 +1,329 @@
+//! Errors by whose fault they are: the peer's, the caller's, or the stored data's.
+//!
+//! An error stays on the side that found it. What goes over the wire is a [`Refusal`], which says no
+//! more than the peer may know.
+
+use alloc::vec::Vec;
+use core::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::id::{AccountName, KeyId, Timestamp, UserId};
+use crate::suite::KsfProfile;
+
+/// Why a call failed. *An `Err` means that nothing changed and that there is nothing to send.*
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Error {
+    /// The other side, or the network between, sent something that can't be right.
+    Peer(PeerFault),
+    /// The calling application asked for something that can't be done.
+    Caller(CallerFault),
+    /// The embedder's store answered with something that can't be right.
+    Stored(StoredFault),
+}
+
+/// What is wrong with what the peer sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum PeerFault {
+    /// More bytes than a message may have; nothing was decoded.
+    TooLong {
+        /// Bytes received.
+        len: usize,
+        /// Bytes allowed.
+        max: usize,
+    },
+    /// The first byte is not this protocol's version.
+    Version(u8),
+    /// Not a message, or not in its one canonical form (trailing bytes, overlong integers).
+    Undecodable,
+    /// An OPAQUE message, point or public key that is not valid.
+    InvalidElement,
+    /// The message belongs to another session.
+    WrongSession,
+    /// The message's kind doesn't fit the state: out of order, or after the end.
+    OutOfOrder,
+    /// The sequence number is neither that of the last request, repeated, nor greater.
+    WrongSequence,
+    /// The frame's seal is broken: garbled, forged, replayed, or from another session.
+    Unauthenticated,
+    /// The registration's transcript differs on the two sides: a message was damaged on the way.
+    Transcript,
+    /// The login failed: a wrong password, an unknown account, or an answer that is not the server's. OPAQUE can't
+    /// tell these apart, by design.
+    LoginFailed,
+    /// The server's public key is not the pinned one.
+    WrongServerKey,
+    /// The KE3 of a login is wrong: the client doesn't know the password.
+    WrongKe3,
+    /// The vault key's wrap doesn't open under this password's export key.
+    DamagedWrap,
+    /// An answer's contents are not what was asked for.
+    Mismatch(&'static str),
+    /// A stored secret that the server sent does not open, or doesn't belong to its key ID, its user or its public component.
+    DamagedSecret {
+        /// The secret's key ID, as asked for.
+        key_id: KeyId,
+    },
+    /// A refusal outside of a frame. Only the channel vouches for it, so the exchange stays open.
+    Refused(Refusal),
+}
+
+/// What is wrong with what the calling application asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum CallerFault {
+    /// An account name has 1 to `max` bytes.
+    AccountNameLength {
+        /// Bytes given.
+        len: usize,
+        /// Bytes allowed.
+        max: usize,
+    },
+    /// A server identity has 1 to `max` bytes.
+    ServerIdentityLength {
+        /// Bytes given.
+        len: usize,
+        /// Bytes allowed.
+        max: usize,
+    },
+    /// A password has 1 to `max` bytes.
+    PasswordLength {
+        /// Bytes given.
+        len: usize,
+        /// Bytes allowed.
+        max: usize,
+    },
+    /// A key-stretching profile lies under the floor.
+    KsfBelowFloor {
+        /// The least that is allowed.
+        floor: KsfProfile,
+    },
+    /// A key-stretching profile lies over the ceiling.
+    KsfAboveCeiling {
+        /// The most that is allowed.
+        ceiling: KsfProfile,
+    },
+    /// Key stretching failed: the memory that the profile asks for could not be had.
+    KsfFailed,
+    /// A client policy names 1 to `max` key-stretching profiles.
+    KsfProfileCount {
+        /// Profiles given.
+        count: usize,
+        /// Profiles allowed.
+        max: usize,
+    },
+    /// A secret of this kind has 1 to `max` bytes.
+    SecretLength {
+        /// Bytes asked for.
+        len: u32,
+        /// Bytes allowed.
+        max: u32,
+    },
+    /// A batch has 1 to `max` items, each of them once.
+    BatchLength {
+        /// Items given.
+        len: usize,
+        /// Items allowed.
+        max: usize,
+    },
+    /// An item stands in the batch twice.
+    Duplicate,
+    /// A pending secret belongs to another user.
+    WrongUser {
+        /// The user that it belongs to.
+        pending: UserId,
+    },
+    /// A pending secret doesn't open under this account's vault key, or a saved value can't be read: it was damaged.
+    DamagedPending,
+    /// Saved server keys or another saved value can't be read.
+    DamagedValue(&'static str),
+    /// The exchange has ended; its answer was handed out.
+    ExchangeEnded,
+    /// This session has used up its sequence numbers.
+    SequenceExhausted,
+    /// A message of this size can't be sent.
+    TooLong {
+        /// Bytes allowed.
+        max: usize,
+    },
+    /// A server policy's value is zero or too great.
+    Policy(&'static str),
+}
+
+/// What is wrong with what the embedder's store answered, and in which record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredFault {
+    /// The record.
+    pub record: RecordName,
+    /// What is wrong with it.
+    pub problem: &'static str,
+}
+
+/// Names a record of the store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum RecordName {
+    /// The account record under this name.
+    Account(AccountName),
+    /// A secret of this user.
+    Secret(UserId, KeyId),
+    /// An answer as a whole, to a query or a transaction.
+    Answer,
+}
+
+/// What a server tells a client that it refuses. Where detail would help an attacker, there is none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Refusal {
+    /// No, without a reason.
+    Denied,
+    /// The account name is taken. (That registration tells so is said in the threat model.)
+    NameTaken,
+    /// Too many attempts on this name in this window; the next window opens at this time. Known and
+    /// unknown names alike.
+    TryAgainAt(Timestamp),
+    /// The session is over: it expired, or the account's password was changed. Log in again.
+    SessionEnded,
+    /// Another secret, or the tombstone of a deleted one, has this key ID. Nothing was stored, nothing is overwritten.
+    KeyIdTaken(KeyId),
+    /// At least one of the secrets isn't there, or isn't this user's.
+    NotFound,
+    /// The answer would be longer than a message may be: ask for less at once.
+    TooLarge,
+}
+
+impl From<PeerFault> for Error {
+    fn from(fault: PeerFault) -> Self {
+        Self::Peer(fault)
+    }
+}
+
+impl From<CallerFault> for Error {
+    fn from(fault: CallerFault) -> Self {
+        Self::Caller(fault)
+    }
+}
+
+impl From<Refusal> for Error {
+    /// For `outcome?` on what an exchange ends with.
+    fn from(refusal: Refusal) -> Self {
+        Self::Peer(PeerFault::Refused(refusal))
+    }
+}
+
+impl Error {
+    /// A fault of the stored data.
+    pub(crate) fn stored(record: RecordName, problem: &'static str) -> Self {
+        Self::Stored(StoredFault { record, problem })
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Peer(fault) => write!(f, "the peer: {fault}"),
+            Self::Caller(fault) => write!(f, "the caller: {fault}"),
+            Self::Stored(fault) => write!(f, "the stored data: {fault}"),
+        }
+    }
+}
+
+impl fmt::Display for PeerFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TooLong { len, max } => write!(f, "a message of {len} bytes, where {max} are allowed"),
+            Self::Version(version) => write!(f, "version byte {version}, which this crate doesn't speak"),
+            Self::Undecodable => f.write_str("not a message in its canonical form"),
+            Self::InvalidElement => f.write_str("an invalid OPAQUE message, point or public key"),
+            Self::WrongSession => f.write_str("a message of another session"),
+            Self::OutOfOrder => f.write_str("a message that doesn't fit the session's state"),
+            Self::WrongSequence => f.write_str("a sequence number that was used or skipped over"),
+            Self::Unauthenticated => f.write_str("a frame whose seal is broken"),
+            Self::Transcript => f.write_str("a registration that was damaged on the way"),
+            Self::LoginFailed => {
+                f.write_str("the login failed: wrong password, unknown account, or not the server's answer")
+            }
+            Self::WrongServerKey => f.write_str("the server's key is not the pinned one"),
+            Self::WrongKe3 => f.write_str("a login that doesn't know the password"),
+            Self::DamagedWrap => f.write_str("the vault key's wrap doesn't open"),
+            Self::Mismatch(what) => write!(f, "an answer with another {what} than was asked for"),
+            Self::DamagedSecret { key_id } => write!(f, "the secret {key_id} is damaged or exchanged"),
+            Self::Refused(refusal) => write!(f, "refused: {refusal}"),
+        }
+    }
+}
+
+impl fmt::Display for CallerFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::AccountNameLength { len, max } => write!(f, "an account name has 1 to {max} bytes, not {len}"),
+            Self::ServerIdentityLength { len, max } => write!(f, "a server identity has 1 to {max} bytes, not {len}"),
+            Self::PasswordLength { len, max } => write!(f, "a password has 1 to {max} bytes, not {len}"),
+            Self::KsfBelowFloor { floor } => write!(f, "the key-stretching floor is {floor}"),
+            Self::KsfAboveCeiling { ceiling } => write!(f, "the key-stretching ceiling is {ceiling}"),
+            Self::KsfFailed => f.write_str("key stretching failed: not enough memory"),
+            Self::KsfProfileCount { count, max } => {
+                write!(f, "a policy names 1 to {max} key-stretching profiles, not {count}")
+            }
+            Self::SecretLength { len, max } => write!(f, "a secret of this kind has 1 to {max} bytes, not {len}"),
+            Self::BatchLength { len, max } => write!(f, "a batch has 1 to {max} items, not {len}"),
+            Self::Duplicate => f.write_str("an item stands in the batch twice"),
+            Self::WrongUser { pending } => write!(f, "the pending secret belongs to user {pending}"),
+            Self::DamagedPending => f.write_str("the pending secret is damaged"),
+            Self::DamagedValue(what) => write!(f, "the saved {what} can't be read"),
+            Self::ExchangeEnded => f.write_str("the exchange has ended"),
+            Self::SequenceExhausted => f.write_str("the session has no sequence number left"),
+            Self::TooLong { max } => write!(f, "a message has at most {max} bytes"),
+            Self::Policy(what) => write!(f, "the policy's {what} is out of range"),
+        }
+    }
+}
+
+impl fmt::Display for StoredFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.record, self.problem)
+    }
+}
+
+impl fmt::Display for RecordName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Account(name) => write!(f, "account \"{}\"", name.as_bytes().escape_ascii()),
+            Self::Secret(user_id, key_id) => write!(f, "secret {key_id} of user {user_id}"),
+            Self::Answer => f.write_str("the store's answer"),
+        }
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Denied => f.write_str("denied"),
+            Self::NameTaken => f.write_str("the account name is taken"),
+            Self::TryAgainAt(time) => write!(f, "too many attempts; try again at {} ms", time.as_millis()),
+            Self::SessionEnded => f.write_str("the session is over; log in again"),
+            Self::KeyIdTaken(key_id) => write!(f, "the key ID {key_id} is taken, or was deleted"),
+            Self::NotFound => f.write_str("not found"),
+            Self::TooLarge => f.write_str("too much asked for at once"),
+        }
+    }
+}
+
+impl core::error::Error for Error {}
+impl core::error::Error for Refusal {}
+
+/// Checks that a batch has 1 to `max` items.
+pub(crate) fn check_batch<T>(items: &[T], max: usize) -> Result<(), CallerFault> {
+    if items.is_empty() || items.len() > max {
+        return Err(CallerFault::BatchLength { len: items.len(), max });
+    }
+    Ok(())
+}
+
+/// Whether an item stands in the list twice.
+pub(crate) fn has_duplicate<T: Ord>(items: impl IntoIterator<Item = T>) -> bool {
+    let mut sorted: Vec<T> = items.into_iter().collect();
+    sorted.sort_unstable();
+    sorted.windows(2).any(|pair| matches!(pair, [a, b] if a == b))
+}

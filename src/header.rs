@@ -1,0 +1,223 @@
+//! Header and key ID: what both sides know of a secret.
+
+use alloc::vec::Vec;
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::PeerFault;
+use crate::id::{KeyId, UserId};
+use crate::kind::{Kind, Origin, PublicComponent};
+use crate::suite::{TAG_LEN, VERSION, label, sha256};
+
+/// The public, authenticated part of a stored secret.
+///
+/// `version[1] ‖ user_id[16] ‖ kind[1] ‖ length[4] ‖ origin[1] ‖ server_random[32] ‖ index[2] ‖
+/// public[0|33|32] ‖ binder[32]`, integers big-endian: 89, 122 or 121 bytes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "serde_bytes::ByteBuf", into = "serde_bytes::ByteBuf")]
+pub struct Header {
+    user_id: UserId,
+    kind: Kind,
+    origin: Origin,
+    server_random: [u8; 32],
+    index: u16,
+    public: Option<PublicComponent>,
+    binder: [u8; 32],
+}
+
+impl Header {
+    /// Composes a header: first everything but the binder, from which `bind` computes it.
+    pub(crate) fn compose(
+        user_id: UserId,
+        kind: Kind,
+        origin: Origin,
+        server_random: [u8; 32],
+        index: u16,
+        public: Option<PublicComponent>,
+        bind: impl FnOnce(&[u8]) -> [u8; 32],
+    ) -> Self {
+        let mut header = Self { user_id, kind, origin, server_random, index, public, binder: [0; 32] };
+        header.binder = bind(&header.unbound());
+        header
+    }
+
+    fn unbound(&self) -> Vec<u8> {
+        let public = self.public.as_ref().map_or(&[][..], PublicComponent::as_bytes);
+        [
+            &[VERSION][..],
+            self.user_id.as_bytes(),
+            &self.kind.to_bytes(),
+            &[self.origin.to_byte()],
+            &self.server_random,
+            &self.index.to_be_bytes(),
+            public,
+        ]
+        .concat()
+    }
+
+    /// The header's bytes: what is stored, sent, hashed and authenticated.
+    #[must_use]
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut bytes = self.unbound();
+        bytes.extend_from_slice(&self.binder);
+        bytes
+    }
+
+    /// Reads a header. Its public component is checked for its length alone.
+    ///
+    /// # Errors
+    /// [`PeerFault::Version`], or [`PeerFault::Undecodable`] for anything but the bytes of a header.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, PeerFault> {
+        match bytes.first() {
+            Some(&VERSION) => Self::parse(bytes).ok_or(PeerFault::Undecodable),
+            Some(&version) => Err(PeerFault::Version(version)),
+            None => Err(PeerFault::Undecodable),
+        }
+    }
+
+    fn parse(bytes: &[u8]) -> Option<Self> {
+        let (_version, rest) = bytes.split_first()?;
+        let (user_id, rest) = rest.split_first_chunk()?;
+        let (kind, rest) = rest.split_first_chunk()?;
+        let (origin, rest) = rest.split_first()?;
+        let (server_random, rest) = rest.split_first_chunk()?;
+        let (index, rest) = rest.split_first_chunk()?;
+        let kind = Kind::from_bytes(*kind)?;
+        let (public, rest) = PublicComponent::split(kind, rest)?;
+        Some(Self {
+            user_id: UserId::from_bytes(*user_id),
+            kind,
+            origin: Origin::from_byte(*origin)?,
+            server_random: *server_random,
+            index: u16::from_be_bytes(*index),
+            public,
+            binder: rest.try_into().ok()?,
+        })
+    }
+
+    /// The name of the secret, which commits to all of this header:
+    /// `SHA-256("keystow v1 key id" ‖ header)[..16]`.
+    #[must_use]
+    pub fn key_id(&self) -> KeyId {
+        let [id @ .., _, _, _, _, _, _, _, _, _, _, _, _, _, _, _, _] = sha256(&[label::KEY_ID, &self.to_bytes()]);
+        KeyId::from_bytes(id)
+    }
+
+    /// Whose secret it is.
+    #[must_use]
+    pub const fn user_id(&self) -> UserId {
+        self.user_id
+    }
+
+    /// What it is.
+    #[must_use]
+    pub const fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// How it came to be.
+    #[must_use]
+    pub const fn origin(&self) -> Origin {
+        self.origin
+    }
+
+    /// The public component, if the kind has one.
+    ///
+    /// Believe it only from a header that was opened with its secret: until then it is what somebody wrote.
+    #[must_use]
+    pub const fn public(&self) -> Option<&PublicComponent> {
+        self.public.as_ref()
+    }
+
+    /// The length that the secret's ciphertext must have.
+    pub(crate) fn ciphertext_len(&self) -> usize {
+        usize::try_from(self.kind.secret_len()).unwrap_or(usize::MAX).saturating_add(TAG_LEN)
+    }
+}
+
+impl TryFrom<serde_bytes::ByteBuf> for Header {
+    type Error = crate::error::Error;
+
+    fn try_from(bytes: serde_bytes::ByteBuf) -> Result<Self, Self::Error> {
+        Ok(Self::from_bytes(&bytes)?)
+    }
+}
+
+impl From<Header> for serde_bytes::ByteBuf {
+    fn from(header: Header) -> Self {
+        Self::from(header.to_bytes())
+    }
+}
+
+/// A secret as the server keeps it: its header, and the secret sealed under the vault key.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SealedSecret {
+    /// The public part, authenticated with the secret.
+    pub header: Header,
+    /// AES-256-GCM-SIV ciphertext and 16-byte tag.
+    #[serde(with = "serde_bytes")]
+    pub ciphertext: Vec<u8>,
+}
+
+impl SealedSecret {
+    /// Bytes that the secret takes on the wire, about: header and ciphertext.
+    pub(crate) fn len(&self) -> usize {
+        self.header.to_bytes().len().saturating_add(self.ciphertext.len())
+    }
+}
+
+impl core::fmt::Debug for SealedSecret {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("SealedSecret")
+            .field("key_id", &self.header.key_id())
+            .field("kind", &self.header.kind)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::vec;
+
+    fn header(kind: Kind) -> Header {
+        let public = match kind {
+            Kind::Bytes(_) => None,
+            Kind::Secp256k1 => Some(PublicComponent::Secp256k1([2; 33])),
+            Kind::Ed25519 => Some(PublicComponent::Ed25519([3; 32])),
+        };
+        Header::compose(UserId::from_bytes([7; 16]), kind, Origin::Generated, [8; 32], 9, public, |_| [5; 32])
+    }
+
+    #[test]
+    fn lengths_are_as_documented() {
+        for (kind, len) in [(Kind::default(), 89), (Kind::Secp256k1, 122), (Kind::Ed25519, 121)] {
+            assert_eq!(header(kind).to_bytes().len(), len);
+        }
+    }
+
+    #[test]
+    fn only_the_exact_bytes_are_a_header() {
+        for kind in [Kind::Bytes(32), Kind::Secp256k1, Kind::Ed25519] {
+            let bytes = header(kind).to_bytes();
+            assert_eq!(Header::from_bytes(&bytes), Ok(header(kind)));
+            for len in 1..bytes.len() {
+                assert_eq!(Header::from_bytes(&bytes[..len]), Err(PeerFault::Undecodable));
+            }
+            assert_eq!(Header::from_bytes(&[&bytes[..], &[0]].concat()), Err(PeerFault::Undecodable));
+        }
+        assert_eq!(Header::from_bytes(&vec![2; 89]), Err(PeerFault::Version(2)));
+        assert_eq!(Header::from_bytes(&[]), Err(PeerFault::Undecodable));
+    }
+
+    #[test]
+    fn the_key_id_changes_with_every_byte_of_the_header() {
+        let bytes = header(Kind::Ed25519).to_bytes();
+        let key_id = header(Kind::Ed25519).key_id();
+        for i in 0..bytes.len() {
+            let mut other = bytes.clone();
+            other[i] ^= 1;
+            assert!(Header::from_bytes(&other).map_or(true, |other| other.key_id() != key_id), "byte {i}");
+        }
+    }
+}

@@ -1,0 +1,316 @@
+//! Secret kinds: how random bytes are shaped into a secret, and what of it is public.
+
+use alloc::string::String;
+use core::fmt;
+
+use k256::elliptic_curve::ops::ReduceNonZero;
+use k256::elliptic_curve::sec1::ToSec1Point;
+use k256::pkcs8::{EncodePublicKey, LineEnding};
+use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
+
+use crate::error::{CallerFault, Error, PeerFault};
+use crate::id::hex;
+use crate::secret::{Secret, SecretBytes};
+
+/// What a secret is, and so how long and whether a part of it is public.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Kind {
+    /// Arbitrary bytes: this many. 1 to 1,024 generated, up to 65,536 in a record. No public component.
+    Bytes(u32),
+    /// A private key for ECDSA on secp256k1: a 32-byte big-endian scalar, not zero (SEC 1, section 3.2.1).
+    /// Public: the compressed point, 33 bytes (SEC 1, section 2.3.3).
+    Secp256k1,
+    /// A private key for Ed25519: a 32-byte seed. Public: 32 bytes (RFC 8032, section 5.1.5).
+    Ed25519,
+}
+
+impl Default for Kind {
+    /// 32 bytes.
+    fn default() -> Self {
+        Self::Bytes(32)
+    }
+}
+
+impl Kind {
+    /// The most bytes that are generated as one secret.
+    pub const MAX_GENERATED: u32 = 1_024;
+    /// The most bytes that a stored secret has.
+    pub const MAX_STORED: u32 = 65_536;
+
+    /// The secret's length in bytes.
+    #[must_use]
+    pub const fn secret_len(self) -> u32 {
+        match self {
+            Self::Bytes(len) => len,
+            Self::Secp256k1 | Self::Ed25519 => 32,
+        }
+    }
+
+    /// The public component's length in bytes; 0 if the kind has none.
+    #[must_use]
+    pub const fn public_len(self) -> usize {
+        match self {
+            Self::Bytes(_) => 0,
+            Self::Secp256k1 => 33,
+            Self::Ed25519 => 32,
+        }
+    }
+
+    /// Checks that a secret of this kind can be generated.
+    ///
+    /// # Errors
+    /// [`CallerFault::SecretLength`] for `Bytes` of 0 or of more than 1,024.
+    pub const fn check_generated(self) -> Result<(), Error> {
+        self.check_len(Self::MAX_GENERATED)
+    }
+
+    /// Checks that a secret of this kind can be stored.
+    pub(crate) const fn check_stored(self) -> Result<(), Error> {
+        self.check_len(Self::MAX_STORED)
+    }
+
+    const fn check_len(self, max: u32) -> Result<(), Error> {
+        let len = self.secret_len();
+        if len == 0 || len > max {
+            return Err(Error::Caller(CallerFault::SecretLength { len, max }));
+        }
+        Ok(())
+    }
+
+    /// Tag and length: the kind in a header and in the generation `info`, 5 bytes.
+    pub(crate) const fn to_bytes(self) -> [u8; 5] {
+        let tag = match self {
+            Self::Bytes(_) => 0,
+            Self::Secp256k1 => 1,
+            Self::Ed25519 => 2,
+        };
+        let [a, b, c, d] = self.secret_len().to_be_bytes();
+        [tag, a, b, c, d]
+    }
+
+    /// Reads [`Kind::to_bytes`]; `None` for an unknown tag or a length that the kind can't have.
+    pub(crate) fn from_bytes([tag, a, b, c, d]: [u8; 5]) -> Option<Self> {
+        let kind = match tag {
+            0 => Self::Bytes(u32::from_be_bytes([a, b, c, d])),
+            1 => Self::Secp256k1,
+            2 => Self::Ed25519,
+            _ => return None,
+        };
+        (kind.to_bytes() == [tag, a, b, c, d] && kind.check_stored().is_ok()).then_some(kind)
+    }
+
+    /// Shapes pseudorandom bytes, written by `fill`, into a secret.
+    ///
+    /// `Secp256k1` takes 64 bytes and reduces them to 1..n-1 as FIPS 186-5, appendix A.2.1 does (extra random
+    /// bits: modulo n-1, plus 1), so the bias is below 2^-250. The others take what is drawn.
+    pub(crate) fn shape(self, fill: impl FnOnce(&mut [u8]) -> Result<(), Error>) -> Result<SecretBytes, Error> {
+        match self {
+            Self::Bytes(_) | Self::Ed25519 => {
+                let len = usize::try_from(self.secret_len()).map_err(|_| CallerFault::DamagedPending)?;
+                SecretBytes::try_write_slice(len, fill)
+            }
+            Self::Secp256k1 => {
+                let wide = Secret::<[u8; 64]>::try_write(|wide| fill(wide))?;
+                let scalar = Zeroizing::new(<k256::Scalar as ReduceNonZero<k256::WideBytes>>::reduce_nonzero(
+                    wide.expose().into(),
+                ));
+                let bytes = Zeroizing::new(scalar.to_bytes());
+                Ok(SecretBytes::concat(&[&bytes]))
+            }
+        }
+    }
+
+    /// Computes the public component from the secret.
+    ///
+    /// # Errors
+    /// [`CallerFault::DamagedPending`] for bytes that are no secret of this kind: a wrong length, or a
+    /// secp256k1 scalar that is zero or not below the group's order.
+    pub(crate) fn public(self, secret: &[u8]) -> Result<Option<PublicComponent>, Error> {
+        const BAD: CallerFault = CallerFault::DamagedPending;
+        if u32::try_from(secret.len()) != Ok(self.secret_len()) {
+            return Err(BAD.into());
+        }
+        match self {
+            Self::Bytes(_) => Ok(None),
+            Self::Secp256k1 => {
+                let key = k256::SecretKey::from_slice(secret).map_err(|_| BAD)?;
+                let point = key.public_key().to_sec1_point(true);
+                Ok(Some(PublicComponent::Secp256k1(point.as_bytes().try_into().map_err(|_| BAD)?)))
+            }
+            Self::Ed25519 => {
+                let seed = secret.try_into().map_err(|_| BAD)?;
+                let key = ed25519_dalek::SigningKey::from_bytes(seed);
+                Ok(Some(PublicComponent::Ed25519(key.verifying_key().to_bytes())))
+            }
+        }
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Bytes(len) => write!(f, "bytes({len})"),
+            Self::Secp256k1 => f.write_str("secp256k1"),
+            Self::Ed25519 => f.write_str("ed25519"),
+        }
+    }
+}
+
+/// How a secret came to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Origin {
+    /// Drawn by the client from both sides' randomness.
+    Generated,
+    /// Brought along by the person.
+    Imported,
+}
+
+impl Origin {
+    pub(crate) const fn to_byte(self) -> u8 {
+        match self {
+            Self::Generated => 0,
+            Self::Imported => 1,
+        }
+    }
+
+    pub(crate) const fn from_byte(byte: u8) -> Option<Self> {
+        match byte {
+            0 => Some(Self::Generated),
+            1 => Some(Self::Imported),
+            _ => None,
+        }
+    }
+}
+
+/// The part of a secret that anybody may know: a public key. `Display` writes it in hexadecimal.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub enum PublicComponent {
+    /// A compressed secp256k1 point, 33 bytes (SEC 1, section 2.3.3).
+    Secp256k1([u8; 33]),
+    /// An Ed25519 public key, 32 bytes (RFC 8032, section 5.1.2).
+    Ed25519([u8; 32]),
+}
+
+impl PublicComponent {
+    /// The bytes: 33 or 32.
+    #[must_use]
+    pub const fn as_bytes(&self) -> &[u8] {
+        match self {
+            Self::Secp256k1(bytes) => bytes,
+            Self::Ed25519(bytes) => bytes,
+        }
+    }
+
+    /// SubjectPublicKeyInfo (RFC 5280) in PEM (RFC 7468), as `openssl pkey -pubin` reads it.
+    ///
+    /// # Errors
+    /// [`PeerFault::InvalidElement`] if the bytes are not a point of the curve, which no key from this crate has.
+    pub fn to_spki_pem(&self) -> Result<String, Error> {
+        let invalid = PeerFault::InvalidElement;
+        match self {
+            Self::Secp256k1(bytes) => {
+                k256::PublicKey::from_sec1_bytes(bytes).ok().and_then(|key| key.to_public_key_pem(LineEnding::LF).ok())
+            }
+            Self::Ed25519(bytes) => ed25519_dalek::VerifyingKey::from_bytes(bytes)
+                .ok()
+                .and_then(|key| key.to_public_key_pem(LineEnding::LF).ok()),
+        }
+        .ok_or(invalid.into())
+    }
+
+    /// Splits a public component of `kind` off the front of `bytes`, by length alone.
+    pub(crate) fn split(kind: Kind, bytes: &[u8]) -> Option<(Option<Self>, &[u8])> {
+        Some(match kind {
+            Kind::Bytes(_) => (None, bytes),
+            Kind::Secp256k1 => bytes.split_first_chunk().map(|(key, rest)| (Some(Self::Secp256k1(*key)), rest))?,
+            Kind::Ed25519 => bytes.split_first_chunk().map(|(key, rest)| (Some(Self::Ed25519(*key)), rest))?,
+        })
+    }
+
+    /// Whether the bytes are a valid public key: a point of the curve, and for Ed25519 not one of small order.
+    pub(crate) fn is_valid(&self) -> bool {
+        match self {
+            Self::Secp256k1(bytes) => k256::PublicKey::from_sec1_bytes(bytes).is_ok(),
+            Self::Ed25519(bytes) => ed25519_dalek::VerifyingKey::from_bytes(bytes)
+                .is_ok_and(|key| !key.is_weak() && &key.to_bytes() == bytes),
+        }
+    }
+}
+
+impl fmt::Display for PublicComponent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        hex(self.as_bytes(), f)
+    }
+}
+
+impl fmt::Debug for PublicComponent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "PublicComponent({self})")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::string::ToString;
+
+    /// SEC 1 generator: the public key of the scalar 1.
+    #[test]
+    fn secp256k1_public_component_of_one_is_the_generator() {
+        let mut one = [0; 32];
+        one[31] = 1;
+        let public = Kind::Secp256k1.public(&one).unwrap().unwrap();
+        assert_eq!(public.to_string(), "0279be667ef9dcbbac55a06295ce870b07029bfcdb2dce28d959f2815b16f81798");
+    }
+
+    /// RFC 8032, section 7.1, test 1.
+    #[test]
+    fn ed25519_public_component_matches_rfc_8032() {
+        let seed: [u8; 32] = [
+            0x9d, 0x61, 0xb1, 0x9d, 0xef, 0xfd, 0x5a, 0x60, 0xba, 0x84, 0x4a, 0xf4, 0x92, 0xec, 0x2c, 0xc4, 0x44, 0x49,
+            0xc5, 0x69, 0x7b, 0x32, 0x69, 0x19, 0x70, 0x3b, 0xac, 0x03, 0x1c, 0xae, 0x7f, 0x60,
+        ];
+        let public = Kind::Ed25519.public(&seed).unwrap().unwrap();
+        assert_eq!(public.to_string(), "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a");
+    }
+
+    #[test]
+    fn secp256k1_shape_is_reduction_modulo_order_minus_one_plus_one() {
+        let shape = |byte| Kind::Secp256k1.shape(|wide| Ok(wide.fill(byte))).unwrap();
+        let mut one = [0; 32];
+        one[31] = 1;
+        assert_eq!(shape(0).expose(), one, "zero becomes one, never zero");
+        assert!(Kind::Secp256k1.public(shape(0xff).expose()).is_ok());
+    }
+
+    #[test]
+    fn scalars_out_of_range_have_no_public_component() {
+        assert!(Kind::Secp256k1.public(&[0; 32]).is_err());
+        assert!(Kind::Secp256k1.public(&[0xff; 32]).is_err());
+        assert!(Kind::Secp256k1.public(&[1; 31]).is_err());
+    }
+
+    #[test]
+    fn kinds_have_one_encoding() {
+        for kind in [Kind::Bytes(1), Kind::Bytes(65_536), Kind::Secp256k1, Kind::Ed25519] {
+            assert_eq!(Kind::from_bytes(kind.to_bytes()), Some(kind));
+        }
+        for bad in [[0, 0, 0, 0, 0], [0, 0, 1, 0, 1], [1, 0, 0, 0, 31], [2, 0, 0, 0, 0], [3, 0, 0, 0, 32]] {
+            assert_eq!(Kind::from_bytes(bad), None);
+        }
+    }
+
+    #[test]
+    fn points_are_validated() {
+        let mut x = [0; 33];
+        assert!(!PublicComponent::Secp256k1(x).is_valid());
+        x[0] = 2;
+        x[32] = 5; // no curve point has x = 5
+        assert!(!PublicComponent::Secp256k1(x).is_valid());
+        let mut low_order = [0; 32];
+        low_order[0] = 1;
+        assert!(!PublicComponent::Ed25519(low_order).is_valid(), "the identity");
+        assert!(!PublicComponent::Ed25519([0xff; 32]).is_valid(), "not canonical");
+    }
+}

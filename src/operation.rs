@@ -1,0 +1,129 @@
+//! The operations, a file each: its request, its reply, the client's half and the server's half.
+//!
+//! A new operation is one file and one row of the table at the end of this one. Two rules keep the sides apart: a
+//! client half never names `storage`, a server half never names `vault` (`tests/architecture.rs` checks it).
+
+pub mod generate;
+pub mod log_in;
+pub mod register;
+pub mod retrieve;
+pub mod store;
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Refusal};
+use crate::id::{CredentialId, SessionId, Timestamp, UserId};
+use crate::secret::Key;
+use crate::storage::{Action, AuditEntry, Found, Guard, Query, Transaction};
+use crate::suite::Draw;
+
+/// The server's half of an operation inside a session.
+pub(crate) trait Serve: Sized {
+    /// What has to be read first, if anything.
+    ///
+    /// A request that breaks the protocol's bounds is refused here: it is authenticated, so it gets a reply.
+    fn query(&self, context: &Context<'_>) -> Result<Option<Query>, Refusal>;
+
+    /// What the request comes to; `found` answers the query, and is there if one was asked.
+    fn serve(self, context: &Context<'_>, found: Option<Found>) -> Result<Effect, Error>;
+}
+
+/// What a request comes to.
+#[expect(clippy::large_enum_variant, reason = "made and taken apart in one statement")]
+pub(crate) enum Effect {
+    /// A reply without a write.
+    Reply(Reply),
+    /// A write, and the reply to it if it is applied, or was before. A conflict's is the refusal that
+    /// [`Transaction::refusal`] says.
+    Write { transaction: Transaction, applied: Reply, repeated: Reply },
+}
+
+/// Who asks, when, and where in the session.
+pub(crate) struct Context<'a> {
+    pub(crate) user_id: UserId,
+    pub(crate) credential: CredentialId,
+    pub(crate) session_id: SessionId,
+    pub(crate) sequence: u64,
+    pub(crate) now: Timestamp,
+    pub(crate) seed: &'a Key,
+    pub(crate) fingerprint: [u8; 16],
+}
+
+impl Context<'_> {
+    /// What this step draws.
+    pub(crate) fn draw(&self) -> Result<Draw, Error> {
+        Draw::new(self.seed, &self.fingerprint)
+    }
+
+    /// The guard of every transaction inside a session: the account still has the credential that it logged in with.
+    pub(crate) fn guard(&self) -> Guard {
+        Guard::Credential { user_id: self.user_id, credential: self.credential }
+    }
+
+    /// An audit entry about this request.
+    pub(crate) fn audit(&self, action: Action, granted: bool, key_ids: alloc::vec::Vec<crate::KeyId>) -> AuditEntry {
+        AuditEntry {
+            user_id: self.user_id,
+            session_id: self.session_id,
+            sequence: self.sequence,
+            at: self.now,
+            action,
+            granted,
+            key_ids,
+        }
+    }
+}
+
+macro_rules! operations {
+    ($($(#[$doc:meta])* $name:ident: $module:ident,)*) => {
+        /// A request inside a frame. The variant's position is its number on the wire: append only.
+        #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+        pub enum Request {
+            $($(#[$doc])* $name($module::Request),)*
+        }
+
+        /// A reply inside a frame. The variant's position is its number on the wire: append only.
+        #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+        pub enum Reply {
+            /// The request is refused.
+            Refused(Refusal),
+            /// The login is granted.
+            Welcome(log_in::Welcome),
+            $($(#[$doc])* $name($module::Reply),)*
+        }
+
+        impl Request {
+            /// The operation's name, for logs and metrics.
+            #[must_use]
+            pub const fn name(&self) -> &'static str {
+                match self {
+                    $(Self::$name(_) => stringify!($module),)*
+                }
+            }
+        }
+
+        impl Serve for Request {
+            fn query(&self, context: &Context<'_>) -> Result<Option<Query>, Refusal> {
+                match self {
+                    $(Self::$name(request) => request.query(context),)*
+                }
+            }
+
+            fn serve(self, context: &Context<'_>, found: Option<Found>) -> Result<Effect, Error> {
+                match self {
+                    $(Self::$name(request) => request.serve(context, found),)*
+                }
+            }
+        }
+    };
+}
+
+// The table of operations. Append only: the position is the wire number.
+operations! {
+    /// Server random for new secrets.
+    Generate: generate,
+    /// Storing pending secrets.
+    Store: store,
+    /// Reading secrets by their key IDs.
+    Retrieve: retrieve,
+}

@@ -1,0 +1,299 @@
+//! Log in: two exchanges; the attempt is charged before KE2 leaves (`docs/protocol.md`, "Authenticate").
+
+use alloc::boxed::Box;
+use alloc::sync::Arc;
+use alloc::vec;
+use core::fmt;
+
+use rand_core::CryptoRng;
+use serde::{Deserialize, Serialize};
+use serde_big_array::BigArray;
+
+use super::Reply;
+use crate::client::{Client, ClientSession, Exchange, Next, Operation};
+use crate::error::{Error, PeerFault};
+use crate::id::{ServerKey, SessionId, Timestamp, UserId};
+use crate::message::{ClientMessage, FrameKeys, ServerMessage, Wrap};
+use crate::secret::Key;
+use crate::suite::{Draw, KsfProfile, opaque};
+
+/// The reply to a granted login: the first thing of the vault that leaves the server, sealed in a frame.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Welcome {
+    /// Whose account it is.
+    pub user_id: UserId,
+    /// The vault key, sealed under a key from `export_key`, 48 bytes.
+    #[serde(with = "BigArray")]
+    pub wrap: [u8; 48],
+    /// When the session ends at the latest.
+    pub expires: Timestamp,
+}
+
+// --- client half ---------------------------------------------------------------------------------------
+
+use crate::client::{Config, Established, check_session, open_reply};
+use crate::secret::SecretBytes;
+use crate::suite::opaque::LongKey;
+use crate::vault::Vault;
+
+/// A login under way, on the client's side.
+pub struct LogIn(State);
+
+enum State {
+    Requested(Attempt),
+    Finishing(Finishing),
+}
+
+/// One attempt, under one profile of the policy.
+struct Attempt {
+    config: Arc<Config>,
+    seed: Arc<Key>,
+    number: u8,
+    profile: KsfProfile,
+    session_id: SessionId,
+    login: opaque::Login,
+}
+
+struct Finishing {
+    session_id: SessionId,
+    sequence: u64,
+    keys: Arc<FrameKeys>,
+    export_key: LongKey,
+    server_key: ServerKey,
+    profile: KsfProfile,
+}
+
+impl Client {
+    /// Starts to log in. Gives a [`ClientSession`] with the person's vault opened.
+    ///
+    /// The answer to a login request runs Argon2 in [`Exchange::receive`]. Under a policy of several profiles, a failed
+    /// attempt goes on with the next profile: a new message, a new session ID, one more charged attempt.
+    ///
+    /// [`PeerFault::LoginFailed`] says that the password is wrong, or the account unknown, or the answer not the
+    /// server's: OPAQUE can't tell. [`crate::Refusal::TryAgainAt`] says that too many attempts failed.
+    ///
+    /// # Errors
+    /// [`crate::CallerFault::PasswordLength`].
+    pub fn log_in(&self, password: impl AsRef<[u8]>, rng: &mut impl CryptoRng) -> Result<Exchange<LogIn>, Error> {
+        let config = Arc::clone(self.config());
+        let input = config.password_input(password.as_ref())?;
+        let seed = Arc::new(opaque::seed(rng));
+        let profile = config.policy.profile(0).ok_or(PeerFault::OutOfOrder)?;
+        let (attempt, message) = Attempt::start(config, seed, input, 0, profile)?;
+        Ok(Exchange::new(LogIn(State::Requested(attempt)), message))
+    }
+}
+
+impl Attempt {
+    fn start(
+        config: Arc<Config>,
+        seed: Arc<Key>,
+        input: Arc<SecretBytes>,
+        number: u8,
+        profile: KsfProfile,
+    ) -> Result<(Self, ClientMessage), Error> {
+        let (login, ke1) = opaque::Login::start(&mut step(&seed, b"KE1", number)?, input)?;
+        let message = ClientMessage::LoginRequest { account: config.account.clone(), profile, ke1 };
+        let session_id = message.session_id()?;
+        Ok((Self { config, seed, number, profile, session_id, login }, message))
+    }
+
+    /// The attempt under the policy's next profile, if it has one.
+    fn next(&self) -> Option<Result<(Self, ClientMessage), Error>> {
+        let number = self.number.checked_add(1)?;
+        let profile = self.config.policy.profile(usize::from(number))?;
+        let (config, seed) = (Arc::clone(&self.config), Arc::clone(&self.seed));
+        Some(Self::start(config, seed, self.login.input(), number, profile))
+    }
+
+    fn finish(&self, message: &ServerMessage) -> Result<(Finishing, ClientMessage), Error> {
+        let ke2 = match message {
+            ServerMessage::LoginResponse { ke2, .. } => ke2,
+            ServerMessage::Refused { refusal, .. } => return Err(PeerFault::Refused(*refusal).into()),
+            _ => return Err(PeerFault::OutOfOrder.into()),
+        };
+        let draw = &mut step(&self.seed, b"KE3", self.number)?;
+        let result = self.login.finish(draw, ke2, self.config.identity(), self.profile)?;
+        // Rule 4: another server's KE3 is never sent.
+        if !self.config.accepts(&result.server_key) {
+            return Err(PeerFault::WrongServerKey.into());
+        }
+        let message = ClientMessage::LoginFinish { session_id: self.session_id, ke3: result.ke3 };
+        let finishing = Finishing {
+            session_id: self.session_id,
+            sequence: LOGIN_SEQUENCE,
+            keys: Arc::new(FrameKeys::derive(&result.session_key)?),
+            export_key: result.export_key,
+            server_key: result.server_key,
+            profile: self.profile,
+        };
+        Ok((finishing, message))
+    }
+}
+
+/// What a step of the attempt `number` draws.
+fn step(seed: &Key, name: &[u8], number: u8) -> Result<Draw, Error> {
+    Draw::new(seed, &[name, &[number]].concat())
+}
+
+impl Operation for LogIn {
+    type Output = ClientSession;
+
+    fn advance(&self, message: ServerMessage) -> Result<Next<Self>, Error> {
+        match &self.0 {
+            State::Requested(attempt) => {
+                check_session(&message, attempt.session_id)?;
+                match attempt.finish(&message) {
+                    Ok((finishing, message)) => Ok(Next::Send(Self(State::Finishing(finishing)), message)),
+                    Err(Error::Peer(PeerFault::LoginFailed)) => {
+                        let (attempt, message) = attempt.next().ok_or(PeerFault::LoginFailed)??;
+                        Ok(Next::Send(Self(State::Requested(attempt)), message))
+                    }
+                    Err(error) => Err(error),
+                }
+            }
+            State::Finishing(finishing) => finishing.welcome(message),
+        }
+    }
+}
+
+impl Finishing {
+    fn welcome(&self, message: ServerMessage) -> Result<Next<LogIn>, Error> {
+        let Welcome { user_id, wrap, expires } = match open_reply(&self.keys, self.session_id, self.sequence, message)?
+        {
+            Reply::Welcome(welcome) => welcome,
+            Reply::Refused(refusal) => return Ok(Next::Done(Err(refusal))),
+            _ => return Err(PeerFault::OutOfOrder.into()),
+        };
+        let vault = Arc::new(Vault::unwrap(&self.export_key, user_id, &wrap)?);
+        Ok(Next::Done(Ok(ClientSession::new(Established {
+            session_id: self.session_id,
+            keys: Arc::clone(&self.keys),
+            vault,
+            server_key: self.server_key,
+            profile: self.profile,
+            expires,
+        }))))
+    }
+}
+
+impl fmt::Debug for LogIn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("LogIn(..)")
+    }
+}
+
+// --- server half ---------------------------------------------------------------------------------------
+
+use crate::id::{AccountName, CounterId, CredentialId};
+use crate::server::{Open, Server};
+use crate::storage::{AccountQuery, Action, AuditEntry, Change, Found, Guard, Transaction};
+use crate::suite::opaque::{AwaitedLogin, Ke1, Ke3};
+use crate::suite::{label, sha256};
+
+/// The login's place in its session's numbering: its reply is sealed under this number, requests begin after it.
+const LOGIN_SEQUENCE: u64 = 1;
+
+/// A login request that waits for its account to be read.
+pub(crate) struct Requested {
+    query: AccountQuery,
+    profile: KsfProfile,
+    ke1: Box<Ke1>,
+}
+
+/// A login between KE2 and KE3.
+pub(crate) struct AwaitingKe3 {
+    login: AwaitedLogin,
+    user_id: UserId,
+    credential: CredentialId,
+    wrap: Wrap,
+    counter: CounterId,
+    window_ends: Timestamp,
+    attempts_spent: u32,
+    pub(crate) until: Timestamp,
+}
+
+impl Requested {
+    /// Takes a login request. KE1 is validated before anything is read for it.
+    pub(crate) fn new(account: AccountName, profile: KsfProfile, ke1: Box<Ke1>) -> Result<Self, Error> {
+        opaque::check_ke1(&ke1)?;
+        Ok(Self { query: AccountQuery::new(account), profile, ke1 })
+    }
+
+    pub(crate) fn query(&self) -> &AccountQuery {
+        &self.query
+    }
+
+    /// Makes KE2, and the transaction that charges the attempt before KE2 leaves.
+    ///
+    /// Rule 8: a name without an account takes the same path, with a record that nobody has the password of and a
+    /// credential identifier that stays the same for the name.
+    pub(crate) fn serve(
+        self,
+        server: &Server,
+        draw: &mut Draw,
+        session_id: SessionId,
+        now: Timestamp,
+        found: Found,
+    ) -> Result<(AwaitingKe3, Transaction, ServerMessage), Error> {
+        let account = self.query.name();
+        let found = found.account(&self.query, server.dummy())?;
+        let unknown = CredentialId::from_bytes(sha256(&[label::UNKNOWN_ACCOUNT, account.as_bytes()]));
+        let credential = if found.exists { found.record.credential } else { unknown };
+        let identity = opaque::Identity { account, server: server.identity() };
+        let (login, ke2) =
+            server.setup().start_login(draw, &found.record.upload, &self.ke1, &credential, identity, self.profile)?;
+        let policy = server.policy();
+        let counter = self.query.counter();
+        let window_ends = policy.window_ends(&counter, now);
+        let charge = Change::ChargeAttempt { counter, window_ends, limit: policy.attempt_limit };
+        let awaiting = AwaitingKe3 {
+            login,
+            user_id: found.record.user_id,
+            credential,
+            wrap: found.record.wrap,
+            counter,
+            window_ends,
+            attempts_spent: found.attempts.unseen,
+            until: now.after(policy.handshake_timeout),
+        };
+        let transaction = Transaction { guards: vec![], changes: vec![charge], audit: None, otherwise: None };
+        Ok((awaiting, transaction, ServerMessage::LoginResponse { session_id, ke2 }))
+    }
+}
+
+impl AwaitingKe3 {
+    /// Compares KE3 with what is expected, opens the session, and composes the transaction that gives the charge back.
+    /// A wrong KE3 is an error and writes nothing.
+    pub(crate) fn serve(
+        &self,
+        server: &Server,
+        session_id: SessionId,
+        now: Timestamp,
+        ke3: &Ke3,
+    ) -> Result<(Open, Transaction, Reply), Error> {
+        let session_key = self.login.finish(ke3)?;
+        let (user_id, credential) = (self.user_id, self.credential);
+        let open = Open::new(server.policy(), user_id, credential, FrameKeys::derive(&session_key)?, now);
+        let welcome = Welcome { user_id, wrap: self.wrap, expires: open.expires() };
+        let transaction = Transaction {
+            guards: vec![Guard::Credential { user_id, credential }],
+            changes: vec![Change::RefundAttempt {
+                counter: self.counter,
+                window_ends: self.window_ends,
+                seen: self.attempts_spent.saturating_add(1),
+            }],
+            audit: Some(AuditEntry {
+                user_id,
+                session_id,
+                sequence: LOGIN_SEQUENCE,
+                at: now,
+                action: Action::LogIn { attempts_spent: self.attempts_spent },
+                granted: true,
+                key_ids: vec![],
+            }),
+            otherwise: None,
+        };
+        Ok((open, transaction, Reply::Welcome(welcome)))
+    }
+}

@@ -1,0 +1,118 @@
+//! The one wrapper for secret bytes: boxed, wiped on drop, redacted in `Debug`, compared in constant time.
+//!
+//! The bytes live on the heap from the first write on, because moving an inline array leaves copies of
+//! it on the stack that nothing wipes.
+
+use alloc::boxed::Box;
+use core::fmt;
+
+use subtle::{Choice, ConstantTimeEq};
+use zeroize::{Zeroize, ZeroizeOnDrop};
+
+/// Secret bytes of a fixed (`[u8; N]`) or variable (`[u8]`) length.
+///
+/// Wiped when dropped (`zeroize`), compared through `subtle`, and never printed: `Debug` shows the type
+/// alone. It is not `Clone`: a copy is made on purpose or not at all.
+pub struct Secret<T: Zeroize + ?Sized>(Box<T>);
+
+/// A 32-byte key.
+pub(crate) type Key = Secret<[u8; 32]>;
+
+/// Secret bytes of a variable length.
+pub type SecretBytes = Secret<[u8]>;
+
+impl<const N: usize> Secret<[u8; N]> {
+    /// Allocates `N` zero bytes on the heap and lets `write` fill them in place.
+    pub(crate) fn write(write: impl FnOnce(&mut [u8; N])) -> Self {
+        let mut secret = Self(Box::new([0; N]));
+        write(&mut secret.0);
+        secret
+    }
+
+    /// The same, for a `write` that can fail: what it had written is wiped.
+    pub(crate) fn try_write<E>(write: impl FnOnce(&mut [u8; N]) -> Result<(), E>) -> Result<Self, E> {
+        let mut secret = Self(Box::new([0; N]));
+        write(&mut secret.0)?;
+        Ok(secret)
+    }
+
+    /// The bytes.
+    pub(crate) fn expose(&self) -> &[u8; N] {
+        &self.0
+    }
+}
+
+impl Secret<[u8]> {
+    /// Allocates `len` zero bytes on the heap and lets `write` fill them in place.
+    pub(crate) fn try_write_slice<E>(len: usize, write: impl FnOnce(&mut [u8]) -> Result<(), E>) -> Result<Self, E> {
+        let mut secret = Self(alloc::vec![0; len].into_boxed_slice());
+        write(&mut secret.0)?;
+        Ok(secret)
+    }
+
+    /// Copies `parts`, one after the other, into one allocation of the right size.
+    pub(crate) fn concat(parts: &[&[u8]]) -> Self {
+        let len = parts.iter().fold(0usize, |sum, part| sum.saturating_add(part.len()));
+        let mut secret = Self(alloc::vec![0; len].into_boxed_slice());
+        let mut rest: &mut [u8] = &mut secret.0;
+        for part in parts {
+            let Some((head, tail)) = rest.split_at_mut_checked(part.len()) else { break };
+            head.copy_from_slice(part);
+            rest = tail;
+        }
+        secret
+    }
+
+    /// The bytes. They are copied out of the wiped allocation only if you copy them.
+    #[must_use]
+    pub fn expose(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl<T: Zeroize + ?Sized> Drop for Secret<T> {
+    fn drop(&mut self) {
+        self.0.zeroize();
+    }
+}
+
+impl<T: Zeroize + ?Sized> ZeroizeOnDrop for Secret<T> {}
+
+impl<T: Zeroize + ?Sized> fmt::Debug for Secret<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(..)")
+    }
+}
+
+impl<const N: usize> ConstantTimeEq for Secret<[u8; N]> {
+    fn ct_eq(&self, other: &Self) -> Choice {
+        self.0.as_slice().ct_eq(other.0.as_slice())
+    }
+}
+
+impl ConstantTimeEq for Secret<[u8]> {
+    fn ct_eq(&self, other: &Self) -> Choice {
+        self.0.ct_eq(&other.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::format;
+
+    #[test]
+    fn debug_shows_no_byte() {
+        let secret = Secret::<[u8; 4]>::write(|bytes| *bytes = [0x41; 4]);
+        assert_eq!(format!("{secret:?}"), "Secret(..)");
+        assert_eq!(format!("{:?}", SecretBytes::concat(&[b"AAAA"])), "Secret(..)");
+    }
+
+    #[test]
+    fn comparison_sees_every_byte_and_the_length() {
+        let a = SecretBytes::concat(&[b"ab", b"", b"c"]);
+        assert!(bool::from(a.ct_eq(&SecretBytes::concat(&[b"abc"]))));
+        assert!(!bool::from(a.ct_eq(&SecretBytes::concat(&[b"abd"]))));
+        assert!(!bool::from(a.ct_eq(&SecretBytes::concat(&[b"ab"]))));
+    }
+}

@@ -1,0 +1,218 @@
+//! A session on the server's side: its state, and how a message is taken in.
+
+use alloc::boxed::Box;
+use core::fmt;
+
+use super::step::{Answer, Endings, Turn, Work};
+use super::{Server, ServerPolicy, Step};
+use crate::error::{Error, PeerFault, Refusal};
+use crate::id::{CredentialId, SessionId, Timestamp, UserId};
+use crate::message::{ClientMessage, Direction, Fingerprint, Frame, FrameKeys, ServerMessage, fingerprint};
+use crate::operation::log_in::{AwaitingKe3, Requested};
+use crate::operation::register::{self, Registering};
+use crate::operation::{Reply, Request};
+use crate::secret::Key;
+use crate::storage::Query;
+use crate::suite::Draw;
+
+/// One client's session: opened by its first message, ended by expiry or by a refusal that says so.
+///
+/// [`ServerSession::receive`] takes each message. *An `Err` means that nothing changed and that there is nothing to
+/// send*; a step that is dropped leaves the session as it was.
+pub struct ServerSession {
+    pub(super) server: Server,
+    pub(super) seed: Key,
+    pub(super) id: Option<SessionId>,
+    pub(super) state: State,
+    pub(super) last: Option<Last>,
+}
+
+pub(crate) enum State {
+    New,
+    Registering(Box<Registering>),
+    AwaitingKe3(Box<AwaitingKe3>),
+    Open(Box<Open>),
+    Ended,
+}
+
+/// The last request and its reply, which a repeat gets again.
+pub(super) struct Last {
+    pub(super) sequence: u64,
+    pub(super) fingerprint: Fingerprint,
+    pub(super) reply: ServerMessage,
+}
+
+/// A session after its login.
+pub(crate) struct Open {
+    pub(super) user_id: UserId,
+    pub(super) credential: CredentialId,
+    pub(super) keys: FrameKeys,
+    expires: Timestamp,
+    pub(super) idle: Timestamp,
+    pub(super) ended: bool,
+}
+
+impl Open {
+    pub(crate) fn new(
+        policy: &ServerPolicy,
+        user_id: UserId,
+        credential: CredentialId,
+        keys: FrameKeys,
+        now: Timestamp,
+    ) -> Self {
+        let expires = now.after(policy.session_lifetime);
+        Self { user_id, credential, keys, expires, idle: now.after(policy.idle_timeout), ended: false }
+    }
+
+    /// When the session ends at the latest.
+    pub(crate) fn expires(&self) -> Timestamp {
+        self.expires
+    }
+
+    fn deadline(&self) -> Timestamp {
+        self.expires.min(self.idle)
+    }
+}
+
+impl ServerSession {
+    pub(super) fn new(server: Server, seed: Key) -> Self {
+        Self { server, seed, id: None, state: State::New, last: None }
+    }
+
+    /// The user that is logged in, if one is.
+    #[must_use]
+    pub fn user_id(&self) -> Option<UserId> {
+        match &self.state {
+            State::Open(open) if !open.ended => Some(open.user_id),
+            _ => None,
+        }
+    }
+
+    /// When the session can be dropped: after this time it answers no new request. `None` before its first message, and
+    /// at once for a session that has ended (keep it a little all the same: a lost last reply is asked for again).
+    #[must_use]
+    pub fn expires(&self) -> Option<Timestamp> {
+        match &self.state {
+            State::New => None,
+            State::Registering(registering) => Some(registering.until),
+            State::AwaitingKe3(awaiting) => Some(awaiting.until),
+            State::Open(open) if !open.ended => Some(open.deadline()),
+            State::Open(_) | State::Ended => Some(Timestamp::from_millis(0)),
+        }
+    }
+
+    /// Takes a message at the time `now`.
+    ///
+    /// Drive what it gives to its end: read for [`Step::Read`], write for [`Step::Write`], send [`Step::Reply`]. A repeat of
+    /// the last request gets its reply again; a refusal is a reply.
+    ///
+    /// # Errors
+    /// [`PeerFault`] for bytes that are not valid, not authentic or out of order. Nothing changed; there is nothing
+    /// to send.
+    pub fn receive(&mut self, message: ClientMessage, now: Timestamp) -> Result<Step<'_>, Error> {
+        let session_id = message.session_id()?;
+        if self.id.is_some_and(|id| id != session_id) {
+            return Err(PeerFault::WrongSession.into());
+        }
+        match message {
+            ClientMessage::Frame(frame) => self.receive_frame(session_id, frame, now),
+            message => self.receive_handshake(session_id, message, now),
+        }
+    }
+
+    /// A message of registration or login: no frame, numbered 0 and 1 by its place.
+    fn receive_handshake(
+        &mut self,
+        session_id: SessionId,
+        message: ClientMessage,
+        now: Timestamp,
+    ) -> Result<Step<'_>, Error> {
+        let fingerprint = fingerprint(&message.encode()?);
+        if let Some(last) = self.last.as_ref().filter(|last| last.sequence < 2 && last.fingerprint == fingerprint) {
+            return Ok(Step::Reply(last.reply.clone()));
+        }
+        let turn = |session, sequence| Turn { session, session_id, sequence, fingerprint, now };
+        let over = Answer::Plain(ServerMessage::Refused { session_id, refusal: Refusal::SessionEnded });
+        match (&self.state, message) {
+            (State::New, request @ ClientMessage::RegistrationRequest { .. }) => {
+                let draw = &mut Draw::new(&self.seed, &fingerprint)?;
+                let (registering, response) = register::serve_request(&self.server, draw, now, &request)?;
+                turn(self, 0).reply(Some(State::Registering(Box::new(registering))), Answer::Plain(response))
+            }
+            (State::New, ClientMessage::LoginRequest { account, profile, ke1 }) => {
+                let requested = Requested::new(account, profile, ke1)?;
+                let query = Query::Account(requested.query().clone());
+                Ok(turn(self, 0).read(Work::LogIn(Box::new(requested)), query))
+            }
+            (State::Registering(registering), ClientMessage::RegistrationUpload { .. }) if now > registering.until => {
+                turn(self, 1).reply(Some(State::Ended), over)
+            }
+            (State::Registering(registering), ClientMessage::RegistrationUpload { upload, wrap, transcript, .. }) => {
+                let transaction = registering.serve_upload(session_id, now, upload, wrap, transcript)?;
+                let registered = || Answer::Plain(ServerMessage::Registered { session_id });
+                let endings = Endings { next: Some(State::Ended), applied: registered(), repeated: registered() };
+                Ok(turn(self, 1).write(transaction, endings))
+            }
+            (State::AwaitingKe3(awaiting), ClientMessage::LoginFinish { .. }) if now > awaiting.until => {
+                turn(self, 1).reply(Some(State::Ended), over)
+            }
+            (State::AwaitingKe3(awaiting), ClientMessage::LoginFinish { ke3, .. }) => {
+                let (open, transaction, welcome) = awaiting.serve(&self.server, session_id, now, &ke3)?;
+                let next = Some(State::Open(Box::new(open)));
+                let endings =
+                    Endings { next, applied: Answer::Sealed(welcome.clone()), repeated: Answer::Sealed(welcome) };
+                Ok(turn(self, 1).write(transaction, endings))
+            }
+            _ => Err(PeerFault::OutOfOrder.into()),
+        }
+    }
+
+    /// A request of an open session.
+    fn receive_frame(&mut self, session_id: SessionId, frame: Frame, now: Timestamp) -> Result<Step<'_>, Error> {
+        let (State::Open(open), Some(last)) = (&self.state, &self.last) else {
+            return Err(PeerFault::OutOfOrder.into());
+        };
+        let (sequence, fingerprint) = (frame.sequence, frame.tag()?);
+        if sequence < last.sequence {
+            return Err(PeerFault::WrongSequence.into());
+        }
+        let request: Request = open.keys.open(Direction::ClientToServer, frame)?;
+        if sequence == last.sequence {
+            let repeat = last.fingerprint == fingerprint;
+            return if repeat { Ok(Step::Reply(last.reply.clone())) } else { Err(PeerFault::WrongSequence.into()) };
+        }
+        if open.ended {
+            return Err(PeerFault::OutOfOrder.into());
+        }
+        let expired = now > open.deadline();
+        let turn = Turn { session: self, session_id, sequence, fingerprint, now };
+        if expired {
+            return turn.reply(None, Answer::Sealed(Reply::Refused(Refusal::SessionEnded)));
+        }
+        turn.serve(request)
+    }
+}
+
+#[cfg(feature = "testing")]
+impl ServerSession {
+    /// The keys of an open session, for the hostile server of the tests.
+    pub(crate) fn frame_keys(&self) -> Option<&FrameKeys> {
+        match &self.state {
+            State::Open(open) => Some(&open.keys),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Debug for ServerSession {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = match &self.state {
+            State::New => "new",
+            State::Registering(_) => "registering",
+            State::AwaitingKe3(_) => "awaiting KE3",
+            State::Open(open) if !open.ended => "open",
+            State::Open(_) | State::Ended => "ended",
+        };
+        f.debug_struct("ServerSession").field("id", &self.id).field("state", &state).finish_non_exhaustive()
+    }
+}

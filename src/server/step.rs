@@ -1,0 +1,270 @@
+//! A step: what one message comes to, suspended around the store.
+//!
+//! The reply is sealed inside the write: there is no way to it but [`Write::settle`].
+
+use alloc::boxed::Box;
+use core::fmt;
+
+use super::ServerSession;
+use super::session::{Last, State};
+use crate::error::{Error, PeerFault, RecordName, Refusal};
+use crate::id::{SessionId, Timestamp};
+use crate::message::{Direction, Fingerprint, ServerMessage};
+use crate::operation::log_in::Requested;
+use crate::operation::{Context, Effect, Reply, Request, Serve};
+use crate::storage::{Found, Outcome, Query, Transaction};
+use crate::suite::Draw;
+
+/// What a message comes to: at most one read, one atomic write, one reply.
+///
+/// A reply can't be had before its write. This compiles:
+///
+/// ```
+/// # fn apply(_: &keystow::storage::Transaction) -> keystow::storage::Outcome { keystow::storage::Outcome::Applied }
+/// fn answer(write: keystow::Write<'_>) -> Result<keystow::ServerMessage, keystow::Error> {
+///     let outcome = apply(write.transaction());
+///     write.settle(outcome)
+/// }
+/// ```
+///
+/// and its twin, which would send without having written, does not: a write has no reply to give.
+///
+/// ```compile_fail,E0599
+/// fn answer(write: keystow::Write<'_>) -> Result<keystow::ServerMessage, keystow::Error> {
+///     write.reply()
+/// }
+/// ```
+///
+/// Nor can a write be forgotten and taken for a step that needed none:
+///
+/// ```compile_fail,E0308
+/// fn answer(step: keystow::Step<'_>) -> keystow::ServerMessage {
+///     match step {
+///         keystow::Step::Reply(reply) => reply,
+///         keystow::Step::Write(write) => write,
+///         keystow::Step::Read(_) => unimplemented!(),
+///     }
+/// }
+/// ```
+#[derive(Debug)]
+#[must_use = "a step that is dropped changes nothing and answers nothing"]
+pub enum Step<'s> {
+    /// Read, and go on with what was found.
+    Read(Read<'s>),
+    /// Write, and go on with the outcome.
+    Write(Write<'s>),
+    /// Send. The session has gone on.
+    Reply(ServerMessage),
+}
+
+/// A step that waits for a read.
+#[must_use = "a step that is dropped changes nothing and answers nothing"]
+pub struct Read<'s> {
+    turn: Turn<'s>,
+    work: Work,
+    query: Query,
+}
+
+/// A step that waits for a write. It holds the reply to each outcome.
+#[must_use = "a step that is dropped changes nothing and answers nothing"]
+pub struct Write<'s> {
+    turn: Turn<'s>,
+    transaction: Box<Transaction>,
+    endings: Box<Endings>,
+}
+
+/// What is done with what was found.
+pub(super) enum Work {
+    LogIn(Box<Requested>),
+    Request(Request),
+}
+
+/// The session's next state, and the reply to each outcome of a write. A conflict is refused, as
+/// [`Transaction::refusal`] says, in the same way as the reply would have gone.
+pub(super) struct Endings {
+    pub(super) next: Option<State>,
+    pub(super) applied: Answer,
+    pub(super) repeated: Answer,
+}
+
+/// A reply before it is sealed.
+pub(super) enum Answer {
+    Plain(ServerMessage),
+    Sealed(Reply),
+}
+
+impl Answer {
+    /// A refusal in this answer's place.
+    fn refuse(&self, session_id: SessionId, refusal: Refusal) -> Self {
+        match self {
+            Self::Plain(_) => Self::Plain(ServerMessage::Refused { session_id, refusal }),
+            Self::Sealed(_) => Self::Sealed(Reply::Refused(refusal)),
+        }
+    }
+}
+
+/// One message's turn in its session. Nothing is taken in until [`Turn::commit`].
+pub(super) struct Turn<'s> {
+    pub(super) session: &'s mut ServerSession,
+    pub(super) session_id: SessionId,
+    pub(super) sequence: u64,
+    pub(super) fingerprint: Fingerprint,
+    pub(super) now: Timestamp,
+}
+
+impl<'s> Turn<'s> {
+    /// Serves the request of a frame, up to its read.
+    pub(super) fn serve(self, request: Request) -> Result<Step<'s>, Error> {
+        match request.query(&self.context()?) {
+            Err(refusal) => self.reply(None, Answer::Sealed(Reply::Refused(refusal))),
+            Ok(Some(query)) => Ok(self.read(Work::Request(request), query)),
+            Ok(None) => self.go_on(request, None),
+        }
+    }
+
+    /// Serves the request of a frame, from its read on.
+    fn go_on(self, request: Request, found: Option<Found>) -> Result<Step<'s>, Error> {
+        match request.serve(&self.context()?, found)? {
+            Effect::Reply(reply) => self.reply(None, Answer::Sealed(reply)),
+            Effect::Write { transaction, applied, repeated } => {
+                let (applied, repeated) = (Answer::Sealed(applied), Answer::Sealed(repeated));
+                Ok(self.write(transaction, Endings { next: None, applied, repeated }))
+            }
+        }
+    }
+
+    fn context(&self) -> Result<Context<'_>, Error> {
+        let State::Open(open) = &self.session.state else {
+            return Err(PeerFault::OutOfOrder.into());
+        };
+        Ok(Context {
+            user_id: open.user_id,
+            credential: open.credential,
+            session_id: self.session_id,
+            sequence: self.sequence,
+            now: self.now,
+            seed: &self.session.seed,
+            fingerprint: self.fingerprint,
+        })
+    }
+
+    pub(super) fn read(self, work: Work, query: Query) -> Step<'s> {
+        Step::Read(Read { turn: self, work, query })
+    }
+
+    pub(super) fn write(self, transaction: Transaction, endings: Endings) -> Step<'s> {
+        Step::Write(Write { turn: self, transaction: Box::new(transaction), endings: Box::new(endings) })
+    }
+
+    pub(super) fn reply(self, next: Option<State>, answer: Answer) -> Result<Step<'s>, Error> {
+        Ok(Step::Reply(self.commit(next, answer)?))
+    }
+
+    /// Takes the step in: the next state, the reply that a repeat will get, the clock of idleness. Everything that
+    /// can fail comes first.
+    fn commit(self, next: Option<State>, answer: Answer) -> Result<ServerMessage, Error> {
+        let ends = match &answer {
+            Answer::Plain(message) => matches!(message, ServerMessage::Refused { .. }),
+            Answer::Sealed(reply) => *reply == Reply::Refused(Refusal::SessionEnded),
+        };
+        let reply = match answer {
+            Answer::Plain(message) => message,
+            Answer::Sealed(reply) => {
+                let State::Open(open) = next.as_ref().unwrap_or(&self.session.state) else {
+                    return Err(PeerFault::OutOfOrder.into());
+                };
+                let direction = Direction::ServerToClient;
+                ServerMessage::Frame(open.keys.seal(direction, self.session_id, self.sequence, &reply)?)
+            }
+        };
+        let session = self.session;
+        session.id = Some(self.session_id);
+        if let Some(next) = next {
+            session.state = next;
+        }
+        match &mut session.state {
+            State::Open(open) => {
+                open.idle = self.now.after(session.server.policy().idle_timeout);
+                open.ended = ends;
+            }
+            state if ends => *state = State::Ended,
+            _ => {}
+        }
+        let (sequence, fingerprint) = (self.sequence, self.fingerprint);
+        session.last = Some(Last { sequence, fingerprint, reply: reply.clone() });
+        Ok(reply)
+    }
+}
+
+impl<'s> Read<'s> {
+    /// What to read.
+    #[must_use]
+    pub fn query(&self) -> &Query {
+        &self.query
+    }
+
+    /// Goes on with what was found, built by the query itself ([`crate::storage::AccountQuery::found`] and its like).
+    ///
+    /// # Errors
+    /// [`Error::Stored`] if it can't be right: the answer to another query, another row, a damaged record. The record
+    /// is named; nothing changed, there is nothing to send.
+    pub fn found(self, found: Found) -> Result<Step<'s>, Error> {
+        let turn = self.turn;
+        match self.work {
+            Work::Request(request) => turn.go_on(request, Some(found)),
+            Work::LogIn(requested) => {
+                let draw = &mut Draw::new(&turn.session.seed, &turn.fingerprint)?;
+                let (awaiting, transaction, response) =
+                    requested.serve(&turn.session.server, draw, turn.session_id, turn.now, found)?;
+                let next = Some(State::AwaitingKe3(Box::new(awaiting)));
+                let response = Answer::Plain(response);
+                // A lone charge can't be recognised as repeated: Write::settle refuses that outcome.
+                let repeated = response.refuse(turn.session_id, Refusal::Denied);
+                Ok(turn.write(transaction, Endings { next, applied: response, repeated }))
+            }
+        }
+    }
+}
+
+impl Write<'_> {
+    /// What to write: all or nothing, durably, before [`Write::settle`].
+    #[must_use]
+    pub fn transaction(&self) -> &Transaction {
+        &self.transaction
+    }
+
+    /// Goes on with the outcome: the session takes the step in, and the reply comes out.
+    ///
+    /// If the outcome is unknown (a timeout, a lost connection to the database), drop the step and send nothing: the
+    /// client will ask again.
+    ///
+    /// # Errors
+    /// [`Error::Stored`] for an outcome that this transaction can't have. Nothing changed, there is nothing to send.
+    pub fn settle(self, outcome: Outcome) -> Result<ServerMessage, Error> {
+        let Self { turn, transaction, endings } = self;
+        let Endings { next, applied, repeated } = *endings;
+        let impossible = || Error::stored(RecordName::Answer, "is an outcome that the transaction can't have");
+        let answer = match outcome {
+            Outcome::Applied => applied,
+            Outcome::Repeated if transaction.can_repeat() => repeated,
+            Outcome::Repeated => return Err(impossible()),
+            Outcome::Conflict(conflict) => {
+                let refusal = transaction.refusal(conflict).ok_or_else(impossible)?;
+                applied.refuse(turn.session_id, refusal)
+            }
+        };
+        turn.commit(next, answer)
+    }
+}
+
+impl fmt::Debug for Read<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Read").field("query", &self.query).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Write<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Write").field("transaction", &self.transaction).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,14 @@
+//! The storage contract: what the server asks of the embedder's database.
+//!
+//! An embedder implements two functions over plain data: one that answers a [`Query`], one that applies a
+//! [`Transaction`] all or nothing. Nothing else of a database is needed, and no lock outlives a call.
+//! [`crate::testing::conformance`] (feature `testing`) checks an implementation.
+
+pub(crate) mod query;
+mod record;
+mod transaction;
+
+pub use query::{AccountQuery, Found, Query, SecretsQuery};
+pub(crate) use record::{AccountRecord, SecretRecord};
+pub use record::{Action, AuditEntry, Record};
+pub use transaction::{Attempts, Change, Conflict, Guard, Outcome, Transaction};

@@ -1,0 +1,215 @@
+//! Transactions: what the server wants written, all or nothing.
+
+use alloc::vec::Vec;
+use core::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use super::{AuditEntry, Record};
+use crate::error::Refusal;
+use crate::id::{AccountName, CounterId, CredentialId, KeyId, Timestamp, UserId};
+
+/// Everything that one message writes: **all of it or nothing, atomically and durably, before
+/// [`Outcome::Applied`] is returned**.
+///
+/// The engine does this in one database transaction:
+///
+/// 1. If `audit` has an entry and one with the same [`AuditEntry::key`] is stored already: nothing is written,
+///    [`Outcome::Repeated`].
+/// 2. Each of `guards`, then the condition of each of `changes`, in order. The first that fails: `otherwise` is
+///    inserted, if it is there and its key isn't stored yet, nothing else is written, [`Outcome::Conflict`].
+/// 3. If `changes` are all [`Change::StoreSecret`] and each record is stored already, byte for byte: nothing is
+///    written, [`Outcome::Repeated`].
+/// 4. All of `changes` and `audit` are written: [`Outcome::Applied`].
+///
+/// If the outcome is unknown (a timeout), drop the step and send nothing: the client asks again, and what was applied
+/// counts as [`Outcome::Repeated`]. (A charge alone may be charged twice: the safe side.)
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Transaction {
+    /// What must hold besides the changes' own conditions.
+    pub guards: Vec<Guard>,
+    /// What is written if everything holds.
+    pub changes: Vec<Change>,
+    /// The audit entry that is written with the changes.
+    pub audit: Option<AuditEntry>,
+    /// The audit entry that is written instead if something doesn't hold.
+    pub otherwise: Option<AuditEntry>,
+}
+
+/// A condition on something that the transaction doesn't change.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Guard {
+    /// The account of this user exists and has this credential identifier. Else [`Conflict::Credential`].
+    Credential {
+        /// The user.
+        user_id: UserId,
+        /// The credential identifier that the session logged in with.
+        credential: CredentialId,
+    },
+}
+
+/// One change, with its own condition. Exhaustive: an engine that skips one loses data.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Change {
+    /// Inserts an account. If there is one under the name: [`Conflict::NameTaken`]; if there is one with the user ID:
+    /// [`Conflict::UserIdTaken`].
+    CreateAccount {
+        /// The account's name, compared bytewise.
+        name: AccountName,
+        /// The account's user ID.
+        user_id: UserId,
+        /// The credential identifier, for [`Guard::Credential`] and [`super::SecretsQuery::found`].
+        credential: CredentialId,
+        /// The account record.
+        record: Record,
+    },
+    /// Counts one attempt, in the window that ends at `window_ends`:
+    ///
+    /// - no counter under the key, or one whose window ended before `window_ends`: `count = 1`, `window_ends`
+    ///   taken over, `unseen` one more than it was (from 0);
+    /// - else, while `count < limit`: `count` and `unseen` one more each, the window stays (a clock may lag);
+    /// - else [`Conflict::AttemptLimit`].
+    ///
+    /// A counter may be purged once its window has ended, by the embedder's clock.
+    ChargeAttempt {
+        /// The counter.
+        counter: CounterId,
+        /// When the current window ends.
+        window_ends: Timestamp,
+        /// The attempts that a window has.
+        limit: u32,
+    },
+    /// Gives one attempt back: if the counter is there, `unseen` is less by `seen`, and if its window is still the
+    /// one that ends at `window_ends`, `count` is less by one; neither below 0. Never a conflict.
+    RefundAttempt {
+        /// The counter.
+        counter: CounterId,
+        /// The window in which the attempt was charged.
+        window_ends: Timestamp,
+        /// The attempts that the audit entry beside this change reports, and the login's own.
+        seen: u32,
+    },
+    /// Inserts a secret. If something else is stored under its user and key ID, a tombstone included:
+    /// [`Conflict::KeyIdTaken`]. If the same record is there, byte for byte, it stays.
+    StoreSecret {
+        /// Whose secret.
+        user_id: UserId,
+        /// The secret's name, unique for the user.
+        key_id: KeyId,
+        /// The secret record.
+        record: Record,
+    },
+    /// Appends the next link of the account's chain of vault heads (`docs/protocol.md`, "Vault head"): if the account's
+    /// newest head has not the epoch before `epoch` (none, for epoch 0): [`Conflict::Head`]. No operation of this
+    /// version writes it; engines hold a place for it.
+    AppendHead {
+        /// Whose head.
+        user_id: UserId,
+        /// The head's number, from 0.
+        epoch: u64,
+        /// The sealed head.
+        head: Record,
+    },
+}
+
+impl fmt::Debug for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::CreateAccount { name, user_id, record, .. } => f
+                .debug_struct("CreateAccount")
+                .field("name", name)
+                .field("user_id", user_id)
+                .field("record", record)
+                .finish_non_exhaustive(),
+            Self::ChargeAttempt { counter, window_ends, limit } => f
+                .debug_struct("ChargeAttempt")
+                .field("counter", counter)
+                .field("window_ends", window_ends)
+                .field("limit", limit)
+                .finish(),
+            Self::RefundAttempt { counter, window_ends, seen } => f
+                .debug_struct("RefundAttempt")
+                .field("counter", counter)
+                .field("window_ends", window_ends)
+                .field("seen", seen)
+                .finish(),
+            Self::StoreSecret { user_id, key_id, record } => f
+                .debug_struct("StoreSecret")
+                .field("user_id", user_id)
+                .field("key_id", key_id)
+                .field("record", record)
+                .finish(),
+            Self::AppendHead { user_id, epoch, head } => f
+                .debug_struct("AppendHead")
+                .field("user_id", user_id)
+                .field("epoch", epoch)
+                .field("head", head)
+                .finish(),
+        }
+    }
+}
+
+/// The state of a name's attempt counter.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attempts {
+    /// When the window ends in which `count` was counted.
+    pub window_ends: Timestamp,
+    /// Attempts charged in the window and not given back.
+    pub count: u32,
+    /// Attempts charged since the last granted login.
+    pub unseen: u32,
+}
+
+/// How a transaction ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Everything was written.
+    Applied,
+    /// It had been written before; nothing was written now.
+    Repeated,
+    /// Something didn't hold; only `otherwise` was written.
+    Conflict(Conflict),
+}
+
+/// The first condition of a transaction that didn't hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Conflict {
+    /// [`Guard::Credential`]: the account is gone, or has another credential identifier.
+    Credential,
+    /// [`Change::CreateAccount`]: the name has an account.
+    NameTaken,
+    /// [`Change::CreateAccount`]: the user ID has an account.
+    UserIdTaken,
+    /// [`Change::ChargeAttempt`]: the window's attempts are spent.
+    AttemptLimit,
+    /// [`Change::StoreSecret`]: something else is stored under this key ID.
+    KeyIdTaken(KeyId),
+    /// [`Change::AppendHead`]: the account's newest head is not the one before.
+    Head,
+}
+
+impl Transaction {
+    /// What the client is told about a conflict; `None` if this transaction has no condition that fails so.
+    pub(crate) fn refusal(&self, conflict: Conflict) -> Option<Refusal> {
+        let guard = self.guards.iter().map(|Guard::Credential { .. }| (Conflict::Credential, Refusal::SessionEnded));
+        let change = self.changes.iter().flat_map(|change| match change {
+            Change::CreateAccount { .. } => {
+                [Some((Conflict::NameTaken, Refusal::NameTaken)), Some((Conflict::UserIdTaken, Refusal::Denied))]
+            }
+            Change::ChargeAttempt { window_ends, .. } => {
+                [Some((Conflict::AttemptLimit, Refusal::TryAgainAt(*window_ends))), None]
+            }
+            Change::StoreSecret { key_id, .. } => {
+                [Some((Conflict::KeyIdTaken(*key_id), Refusal::KeyIdTaken(*key_id))), None]
+            }
+            Change::AppendHead { .. } => [Some((Conflict::Head, Refusal::Denied)), None],
+            Change::RefundAttempt { .. } => [None, None],
+        });
+        guard.chain(change.flatten()).find_map(|(possible, refusal)| (possible == conflict).then_some(refusal))
+    }
+
+    /// Whether applying it twice can be noticed: everything but a lone charge.
+    pub(crate) fn can_repeat(&self) -> bool {
+        self.audit.is_some()
+    }
+}

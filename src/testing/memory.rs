@@ -1,0 +1,183 @@
+//! `MemoryStore`: the storage contract over maps, as a model to copy and a store to test with.
+
+use alloc::collections::BTreeMap;
+use alloc::collections::btree_map::Entry;
+use alloc::vec::Vec;
+use core::convert::Infallible;
+
+use super::Store;
+use crate::id::{AccountName, CounterId, CredentialId, KeyId, Timestamp, UserId};
+use crate::storage::{Attempts, AuditEntry, Change, Conflict, Found, Guard, Outcome, Query, Transaction};
+
+/// A store in memory. Its tables are open, so that a test can look into them and tamper with them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct MemoryStore {
+    /// Accounts by name.
+    pub accounts: BTreeMap<AccountName, AccountRow>,
+    /// Attempt counters.
+    pub attempts: BTreeMap<CounterId, Attempts>,
+    /// Secrets and tombstones by user and key ID.
+    pub secrets: BTreeMap<(UserId, KeyId), Vec<u8>>,
+    /// Vault heads by user and epoch.
+    pub heads: BTreeMap<(UserId, u64), Vec<u8>>,
+    /// Audit entries by [`AuditEntry::key`].
+    pub audit: BTreeMap<[u8; 41], AuditEntry>,
+}
+
+/// An account: what the guards need as columns, the rest as a record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AccountRow {
+    /// The account's user ID.
+    pub user_id: UserId,
+    /// The credential identifier that it has now.
+    pub credential: CredentialId,
+    /// The account record.
+    pub record: Vec<u8>,
+}
+
+impl MemoryStore {
+    /// An empty store.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Drops the counters whose window has ended: a database does this by itself, or in a job.
+    pub fn purge(&mut self, now: Timestamp) {
+        self.attempts.retain(|_, attempts| attempts.window_ends > now);
+    }
+
+    /// Every byte string that is stored, with the name of its table: what somebody finds who steals the database.
+    pub fn stored_bytes(&self) -> impl Iterator<Item = (&'static str, &[u8])> {
+        let accounts = self.accounts.values().map(|row| ("account", row.record.as_slice()));
+        let secrets = self.secrets.values().map(|record| ("secret", record.as_slice()));
+        let heads = self.heads.values().map(|head| ("head", head.as_slice()));
+        accounts.chain(secrets).chain(heads)
+    }
+
+    fn account_of(&self, user_id: UserId) -> Option<&AccountRow> {
+        self.accounts.values().find(|row| row.user_id == user_id)
+    }
+
+    fn check_guard(&self, guard: &Guard) -> Result<(), Conflict> {
+        match guard {
+            Guard::Credential { user_id, credential } => match self.account_of(*user_id) {
+                Some(row) if row.credential == *credential => Ok(()),
+                _ => Err(Conflict::Credential),
+            },
+        }
+    }
+
+    /// The change's own condition.
+    fn check_change(&self, change: &Change) -> Result<(), Conflict> {
+        match change {
+            Change::CreateAccount { name, .. } if self.accounts.contains_key(name) => Err(Conflict::NameTaken),
+            Change::CreateAccount { user_id, .. } if self.account_of(*user_id).is_some() => Err(Conflict::UserIdTaken),
+            Change::ChargeAttempt { counter, window_ends, limit } => match self.attempts.get(counter) {
+                Some(attempts) if attempts.window_ends >= *window_ends && attempts.count >= *limit => {
+                    Err(Conflict::AttemptLimit)
+                }
+                _ => Ok(()),
+            },
+            Change::StoreSecret { user_id, key_id, record } => match self.secrets.get(&(*user_id, *key_id)) {
+                Some(stored) if stored != record.as_bytes() => Err(Conflict::KeyIdTaken(*key_id)),
+                _ => Ok(()),
+            },
+            Change::AppendHead { user_id, epoch, .. } => {
+                let newest = self.heads.range((*user_id, 0)..=(*user_id, u64::MAX)).next_back();
+                let next = newest.map_or(Some(0), |((_, newest), _)| newest.checked_add(1));
+                if next == Some(*epoch) { Ok(()) } else { Err(Conflict::Head) }
+            }
+            Change::CreateAccount { .. } | Change::RefundAttempt { .. } => Ok(()),
+        }
+    }
+
+    fn write(&mut self, change: &Change) {
+        match change {
+            Change::CreateAccount { name, user_id, credential, record } => {
+                let record = record.as_bytes().to_vec();
+                self.accounts.insert(name.clone(), AccountRow { user_id: *user_id, credential: *credential, record });
+            }
+            Change::ChargeAttempt { counter, window_ends, .. } => {
+                let attempts = self.attempts.entry(*counter).or_default();
+                if attempts.window_ends < *window_ends {
+                    *attempts = Attempts { window_ends: *window_ends, count: 0, ..*attempts };
+                }
+                attempts.count = attempts.count.saturating_add(1);
+                attempts.unseen = attempts.unseen.saturating_add(1);
+            }
+            Change::RefundAttempt { counter, window_ends, seen } => {
+                if let Some(attempts) = self.attempts.get_mut(counter) {
+                    attempts.unseen = attempts.unseen.saturating_sub(*seen);
+                    if attempts.window_ends == *window_ends {
+                        attempts.count = attempts.count.saturating_sub(1);
+                    }
+                }
+            }
+            Change::StoreSecret { user_id, key_id, record } => {
+                self.secrets.insert((*user_id, *key_id), record.as_bytes().to_vec());
+            }
+            Change::AppendHead { user_id, epoch, head } => {
+                self.heads.insert((*user_id, *epoch), head.as_bytes().to_vec());
+            }
+        }
+    }
+
+    /// Whether there is nothing left to write: secrets alone, and each is there.
+    fn is_stored(&self, changes: &[Change]) -> bool {
+        !changes.is_empty()
+            && changes.iter().all(|change| match change {
+                Change::StoreSecret { user_id, key_id, record } => {
+                    self.secrets.get(&(*user_id, *key_id)).is_some_and(|stored| stored == record.as_bytes())
+                }
+                _ => false,
+            })
+    }
+
+    fn log(&mut self, entry: Option<&AuditEntry>) {
+        if let Some(entry) = entry
+            && let Entry::Vacant(vacant) = self.audit.entry(entry.key())
+        {
+            vacant.insert(entry.clone());
+        }
+    }
+}
+
+impl Store for MemoryStore {
+    type Error = Infallible;
+
+    fn read(&mut self, query: &Query) -> Result<Found, Infallible> {
+        Ok(match query {
+            Query::Account(query) => query.found(
+                self.accounts.get(query.name()).map(|row| row.record.clone()),
+                self.attempts.get(&query.counter()).copied(),
+            ),
+            Query::Secrets(query) => {
+                let record = |key_id: &KeyId| Some((*key_id, self.secrets.get(&(query.user_id(), *key_id))?.clone()));
+                let credential = self.account_of(query.user_id()).map(|row| row.credential);
+                query.found(credential, query.key_ids().iter().filter_map(record).collect())
+            }
+        })
+    }
+
+    /// The four steps that [`Transaction`] prescribes, in its order.
+    fn apply(&mut self, transaction: &Transaction) -> Result<Outcome, Infallible> {
+        let Transaction { guards, changes, audit, otherwise } = transaction;
+        if audit.as_ref().is_some_and(|entry| self.audit.contains_key(&entry.key())) {
+            return Ok(Outcome::Repeated);
+        }
+        let guarded = guards.iter().try_for_each(|guard| self.check_guard(guard));
+        if let Err(conflict) = guarded.and_then(|()| changes.iter().try_for_each(|change| self.check_change(change))) {
+            self.log(otherwise.as_ref());
+            return Ok(Outcome::Conflict(conflict));
+        }
+        if self.is_stored(changes) {
+            return Ok(Outcome::Repeated);
+        }
+        for change in changes {
+            self.write(change);
+        }
+        self.log(audit.as_ref());
+        Ok(Outcome::Applied)
+    }
+}

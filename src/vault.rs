@@ -1,0 +1,221 @@
+//! Vault key, wrap, binder, seal and open: what only the client knows.
+
+use core::fmt;
+
+use crate::error::{Error, PeerFault};
+use crate::header::{Header, SealedSecret};
+use crate::id::UserId;
+use crate::kind::{Kind, Origin};
+use crate::message::Wrap;
+use crate::secret::{Key, SecretBytes};
+use crate::suite::opaque::LongKey;
+use crate::suite::{Draw, VERSION, expand, expand_key, extract, hmac_sha256, label, open_secret, seal_secret};
+
+/// Each key here seals one message (the record key), or one per registration (the wrap key): the nonce is fixed.
+const ONE_MESSAGE: [u8; 12] = [0; 12];
+
+/// A person's vault: the vault key and the keys that are always needed of it.
+pub(crate) struct Vault {
+    user_id: UserId,
+    vault_key: Key,
+    binder_key: Key,
+    generation_hedge: Key,
+}
+
+impl Vault {
+    /// Makes a new vault at registration, and its wrap.
+    ///
+    /// `vault key = HKDF-Extract(salt = Expand(export_key, "vault hedge"), ikm = random[32])`: fresh if the
+    /// client's generator is, and still unknown to the server if it isn't (RFC 8937's arrangement).
+    pub(crate) fn create(export_key: &LongKey, user_id: UserId, draw: &mut Draw) -> Result<(Self, Wrap), Error> {
+        let hedge = expand_key(export_key.expose(), label::VAULT_HEDGE, &[])?;
+        let vault_key = extract(&hedge, &draw.key());
+        let sealed = seal_secret(&wrap_key(export_key, user_id)?, ONE_MESSAGE, &wrap_aad(user_id), vault_key.expose())?;
+        let wrap = sealed.as_slice().try_into().map_err(|_| PeerFault::DamagedWrap)?;
+        Ok((Self::with_key(user_id, vault_key)?, wrap))
+    }
+
+    /// Opens the wrap that a login brought.
+    ///
+    /// # Errors
+    /// [`PeerFault::DamagedWrap`] if it isn't this user's, or was damaged. Nothing is made in its place.
+    pub(crate) fn unwrap(export_key: &LongKey, user_id: UserId, wrap: &Wrap) -> Result<Self, Error> {
+        let opened = open_secret(&wrap_key(export_key, user_id)?, ONE_MESSAGE, &wrap_aad(user_id), wrap)
+            .map_err(|_| PeerFault::DamagedWrap)?;
+        let vault_key = Key::try_write(|key| {
+            let bytes: &[u8; 32] = opened.expose().try_into().map_err(|_| PeerFault::DamagedWrap)?;
+            key.copy_from_slice(bytes);
+            Ok::<_, Error>(())
+        })?;
+        Self::with_key(user_id, vault_key)
+    }
+
+    fn with_key(user_id: UserId, vault_key: Key) -> Result<Self, Error> {
+        Ok(Self {
+            user_id,
+            binder_key: expand_key(vault_key.expose(), label::BINDER, &[])?,
+            generation_hedge: expand_key(vault_key.expose(), label::GENERATION_HEDGE, &[])?,
+            vault_key,
+        })
+    }
+
+    /// Whose vault it is.
+    pub(crate) fn user_id(&self) -> UserId {
+        self.user_id
+    }
+
+    /// The pseudorandom function of one generation: `PRK = HKDF-Extract(salt = generation hedge, ikm =
+    /// client_random)`. The server's bytes come in as public input, in [`Vault::generate`].
+    pub(crate) fn generation(&self, client_random: &Key) -> Key {
+        extract(&self.generation_hedge, client_random)
+    }
+
+    /// Makes the secret number `index` of a generation and seals it.
+    ///
+    /// `HKDF-Expand(PRK, info("secret", user_id, kind, server random, index), L)`, shaped to the kind.
+    pub(crate) fn generate(
+        &self,
+        prk: &Key,
+        kind: Kind,
+        server_random: [u8; 32],
+        index: u16,
+        binder_nonce: &[u8; 32],
+    ) -> Result<SealedSecret, Error> {
+        let secret = kind.shape(|out| {
+            let fields = [self.user_id.as_bytes(), &kind.to_bytes()[..], &server_random, &index.to_be_bytes()];
+            expand(prk.expose(), label::SECRET, &fields, out)
+        })?;
+        self.seal(kind, Origin::Generated, server_random, index, binder_nonce, &secret)
+    }
+
+    /// Composes a secret's header, which commits to it, and seals it under a key of its own.
+    ///
+    /// `binder = HMAC-SHA-256(K_bind, nonce[32] ‖ header so far ‖ secret)`. The nonce isn't kept and the binder isn't
+    /// computed again: it makes one header stand for one plaintext, even if both random sources repeat.
+    fn seal(
+        &self,
+        kind: Kind,
+        origin: Origin,
+        server_random: [u8; 32],
+        index: u16,
+        binder_nonce: &[u8; 32],
+        secret: &SecretBytes,
+    ) -> Result<SealedSecret, Error> {
+        let public = kind.public(secret.expose())?;
+        let header = Header::compose(self.user_id, kind, origin, server_random, index, public, |unbound| {
+            hmac_sha256(&self.binder_key, &[binder_nonce, unbound, secret.expose()])
+        });
+        let aad = header.to_bytes();
+        let ciphertext = seal_secret(&self.record_key(&aad)?, ONE_MESSAGE, &aad, secret.expose())?;
+        Ok(SealedSecret { header, ciphertext })
+    }
+
+    /// Opens a secret: it belongs to this user and was sealed by this vault, header included.
+    ///
+    /// # Errors
+    /// [`PeerFault::DamagedSecret`] otherwise.
+    pub(crate) fn open(&self, sealed: &SealedSecret) -> Result<SecretBytes, Error> {
+        let damaged = || PeerFault::DamagedSecret { key_id: sealed.header.key_id() };
+        if sealed.header.user_id() != self.user_id || sealed.ciphertext.len() != sealed.header.ciphertext_len() {
+            return Err(damaged().into());
+        }
+        let aad = sealed.header.to_bytes();
+        open_secret(&self.record_key(&aad)?, ONE_MESSAGE, &aad, &sealed.ciphertext).map_err(|_| damaged().into())
+    }
+
+    fn record_key(&self, header: &[u8]) -> Result<Key, Error> {
+        expand_key(self.vault_key.expose(), label::RECORD, &[header])
+    }
+}
+
+impl fmt::Debug for Vault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Vault").field("user_id", &self.user_id).finish_non_exhaustive()
+    }
+}
+
+fn wrap_key(export_key: &LongKey, user_id: UserId) -> Result<Key, Error> {
+    expand_key(export_key.expose(), label::VAULT_WRAP, &[user_id.as_bytes()])
+}
+
+fn wrap_aad(user_id: UserId) -> [u8; 17] {
+    let mut aad = [VERSION; 17];
+    for (byte, id) in aad.iter_mut().skip(1).zip(user_id.as_bytes()) {
+        *byte = *id;
+    }
+    aad
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::secret::Secret;
+
+    fn key(byte: u8) -> Key {
+        Key::write(|key| *key = [byte; 32])
+    }
+
+    fn vault(user: u8) -> (Vault, Wrap, LongKey) {
+        let export_key: LongKey = Secret::write(|key| *key = [1; 64]);
+        let mut draw = Draw::new(&key(2), b"test").unwrap();
+        let (vault, wrap) = Vault::create(&export_key, UserId::from_bytes([user; 16]), &mut draw).unwrap();
+        (vault, wrap, export_key)
+    }
+
+    fn generate(vault: &Vault, random: u8, server: u8, index: u16, nonce: u8) -> SealedSecret {
+        let prk = vault.generation(&key(random));
+        vault.generate(&prk, Kind::default(), [server; 32], index, &[nonce; 32]).unwrap()
+    }
+
+    #[test]
+    fn a_wrap_opens_for_its_own_user_and_export_key_alone() {
+        let (vault, wrap, export_key) = vault(1);
+        let again = Vault::unwrap(&export_key, vault.user_id(), &wrap).unwrap();
+        assert_eq!(again.vault_key.expose(), vault.vault_key.expose());
+        assert!(Vault::unwrap(&export_key, UserId::from_bytes([2; 16]), &wrap).is_err());
+        let other: LongKey = Secret::write(|key| *key = [9; 64]);
+        assert!(Vault::unwrap(&other, vault.user_id(), &wrap).is_err());
+        let mut damaged = wrap;
+        damaged[0] ^= 1;
+        assert_eq!(
+            Vault::unwrap(&export_key, vault.user_id(), &damaged).map(|_| ()),
+            Err(PeerFault::DamagedWrap.into())
+        );
+    }
+
+    /// The PRF depends on each of its inputs: fresh if either side's bytes are fresh.
+    #[test]
+    fn a_secret_changes_with_either_sides_random_bytes_the_index_and_the_vault() {
+        let (vault, ..) = vault(1);
+        let secret = |sealed| vault.open(&sealed).unwrap().expose().to_vec();
+        let base = secret(generate(&vault, 1, 1, 0, 1));
+        assert_eq!(base, secret(generate(&vault, 1, 1, 0, 2)), "the binder's nonce is no input");
+        assert_ne!(base, secret(generate(&vault, 2, 1, 0, 1)));
+        assert_ne!(base, secret(generate(&vault, 1, 2, 0, 1)));
+        assert_ne!(base, secret(generate(&vault, 1, 1, 1, 1)));
+        let (other, ..) = super::tests::vault(2);
+        assert_ne!(base, other.open(&generate(&other, 1, 1, 0, 1)).unwrap().expose());
+    }
+
+    /// Rule 13: one header is one plaintext, even if both random sources repeat.
+    #[test]
+    fn the_header_commits_to_the_secret_through_its_binder() {
+        let (vault, ..) = vault(1);
+        let seal = |byte: u8| {
+            let secret = SecretBytes::concat(&[&[byte; 32]]);
+            vault.seal(Kind::default(), Origin::Generated, [1; 32], 0, &[1; 32], &secret).unwrap()
+        };
+        assert_eq!(seal(1), seal(1), "a record always seals to the same bytes");
+        assert_ne!(seal(1).header, seal(2).header);
+        assert_ne!(seal(1).header.key_id(), seal(2).header.key_id());
+    }
+
+    #[test]
+    fn a_record_opens_with_its_own_header_alone() {
+        let (vault, ..) = vault(1);
+        let mut a = generate(&vault, 1, 1, 0, 1);
+        let b = generate(&vault, 1, 1, 1, 1);
+        a.ciphertext.clone_from(&b.ciphertext);
+        assert_eq!(vault.open(&a).map(|_| ()), Err(PeerFault::DamagedSecret { key_id: a.header.key_id() }.into()));
+    }
+}
