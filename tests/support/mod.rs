@@ -1,0 +1,109 @@
+//! What the tests share: one deployment with a store in memory, a person, and a clock that stands still unless moved.
+#![allow(dead_code, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+use keystow::testing::{DriveError, InMemoryServer, MemoryStore, Store, converse};
+use keystow::*;
+use rand_chacha::ChaCha20Rng;
+use rand_core::SeedableRng;
+
+pub const IDENTITY: &str = "keys.example.com";
+pub const PASSWORD: &str = "correct horse battery staple";
+pub const NOW: Timestamp = Timestamp::from_millis(1_800_000_000_000);
+
+pub type Answer<T, S = MemoryStore> = Result<Result<T, Refusal>, DriveError<<S as Store>::Error>>;
+
+/// A deployment and the generator that all its clients draw from.
+pub struct World<S = MemoryStore> {
+    pub server: InMemoryServer<S>,
+    pub rng: ChaCha20Rng,
+    pub now: Timestamp,
+}
+
+pub fn rng(seed: u64) -> ChaCha20Rng {
+    ChaCha20Rng::seed_from_u64(seed)
+}
+
+pub fn world(seed: u64) -> World {
+    world_with(seed, MemoryStore::new(), ServerPolicy::default())
+}
+
+pub fn world_with<S: Store>(seed: u64, store: S, policy: ServerPolicy) -> World<S> {
+    let mut rng = rng(seed);
+    let server = Server::new(ServerSetup::generate(&mut rng).unwrap(), IDENTITY, policy).unwrap();
+    World { server: InMemoryServer::new(server, store, seed + 1), rng, now: NOW }
+}
+
+/// A client under the cheap profile.
+pub fn client(account: &str) -> Client {
+    let policy = ClientPolicy::new([KsfProfile::CHEAP_FOR_TESTS]).unwrap();
+    Client::new(AccountName::new(account).unwrap(), IDENTITY, policy).unwrap()
+}
+
+impl<S: Store> World<S> {
+    /// Runs an exchange to its end.
+    pub fn run<O: client::Operation>(&mut self, exchange: Exchange<O>) -> Answer<O::Output, S> {
+        converse(exchange, &mut self.server, self.now)
+    }
+
+    pub fn register(&mut self, client: &Client, password: &str) -> Answer<Registered, S> {
+        let exchange = client.register(password, &mut self.rng).unwrap();
+        self.run(exchange)
+    }
+
+    pub fn log_in(&mut self, client: &Client, password: &str) -> Answer<ClientSession, S> {
+        let exchange = client.log_in(password, &mut self.rng).unwrap();
+        self.run(exchange)
+    }
+
+    pub fn generate(&mut self, session: &mut ClientSession, kinds: &[Kind]) -> Answer<Vec<PendingSecret>, S> {
+        let exchange = session.generate(kinds, &mut self.rng).unwrap();
+        self.run(exchange)
+    }
+
+    pub fn store(&mut self, session: &mut ClientSession, pending: &[PendingSecret]) -> Answer<Vec<NewSecret>, S> {
+        let exchange = session.store(pending).unwrap();
+        self.run(exchange)
+    }
+
+    pub fn retrieve(&mut self, session: &mut ClientSession, key_ids: &[KeyId]) -> Answer<Vec<RetrievedSecret>, S> {
+        let exchange = session.retrieve(key_ids).unwrap();
+        self.run(exchange)
+    }
+
+    /// A registered person with a session.
+    pub fn person(&mut self, account: &str) -> (Client, ClientSession)
+    where
+        S::Error: core::fmt::Debug,
+    {
+        let client = client(account);
+        let registered = self.register(&client, PASSWORD).unwrap().unwrap();
+        let client = client.pin_server_key(registered.server_key);
+        let session = self.log_in(&client, PASSWORD).unwrap().unwrap();
+        (client, session)
+    }
+
+    /// One stored secret of this kind.
+    pub fn secret(&mut self, session: &mut ClientSession, kind: Kind) -> NewSecret {
+        let pending = self.generate(session, &[kind]).unwrap().unwrap();
+        self.store(session, &pending).unwrap().unwrap()[0]
+    }
+
+    /// One message to the server, as bytes there and back.
+    pub fn send(&mut self, message: &ClientMessage) -> Result<ServerMessage, DriveError<S::Error>> {
+        let answer = self.server.handle(&message.encode().unwrap(), self.now)?;
+        Ok(ServerMessage::decode(&answer).unwrap())
+    }
+
+    pub fn pass(&mut self, duration: core::time::Duration) {
+        self.now = self.now.after(duration);
+    }
+}
+
+/// The protocol error inside an answer that must be one.
+pub fn error<T, E: core::fmt::Debug>(answer: Result<T, DriveError<E>>) -> Error {
+    match answer {
+        Err(DriveError::Protocol(error)) => error,
+        Err(other) => panic!("another error: {other:?}"),
+        Ok(_) => panic!("no error"),
+    }
+}
