@@ -1,5 +1,14 @@
 //! What the tests share: one deployment with a store in memory, a person, and a clock that stands still unless moved.
-#![allow(dead_code, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    missing_docs,
+    missing_debug_implementations,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing
+)]
 
 use keystow::testing::{DriveError, InMemoryServer, MemoryStore, Store, converse};
 use keystow::*;
