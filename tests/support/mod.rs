@@ -1,13 +1,11 @@
 //! What the tests share: one deployment with a store in memory, a person, and a clock that stands still unless moved.
+#![allow(dead_code, unreachable_pub, missing_docs, missing_debug_implementations)]
 #![allow(
-    dead_code,
-    unreachable_pub,
-    missing_docs,
-    missing_debug_implementations,
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
-    clippy::indexing_slicing
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects
 )]
 
 use keystow::testing::{DriveError, InMemoryServer, MemoryStore, Store, converse};
