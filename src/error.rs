@@ -289,7 +289,7 @@ impl fmt::Display for StoredFault {
 impl fmt::Display for RecordName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Account(name) => write!(f, "account \"{}\"", name.as_bytes().escape_ascii()),
+            Self::Account(name) => write!(f, "account \"{name}\""),
             Self::Secret(user_id, key_id) => write!(f, "secret {key_id} of user {user_id}"),
             Self::Answer => f.write_str("the store's answer"),
         }

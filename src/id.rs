@@ -110,9 +110,16 @@ impl AccountName {
     }
 }
 
+impl fmt::Display for AccountName {
+    /// The bytes, those that are not printable ASCII escaped.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.escape_ascii().fmt(f)
+    }
+}
+
 impl fmt::Debug for AccountName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "AccountName(\"{}\")", self.0.escape_ascii())
+        write!(f, "AccountName(\"{self}\")")
     }
 }
 

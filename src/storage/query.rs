@@ -37,7 +37,9 @@ pub struct AccountQuery {
 }
 
 impl AccountQuery {
-    pub(crate) fn new(name: AccountName) -> Self {
+    /// The query for this name: also how an operator finds the name's counter.
+    #[must_use]
+    pub fn new(name: AccountName) -> Self {
         Self { name }
     }
 
