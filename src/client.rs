@@ -8,7 +8,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use crate::error::{CallerFault, Error};
-use crate::id::{AccountName, ServerKey};
+use crate::id::{AccountName, ServerKey, check_server_identity};
 use crate::secret::SecretBytes;
 use crate::suite::KsfProfile;
 use crate::suite::opaque::Identity;
@@ -80,8 +80,6 @@ impl Default for ClientPolicy {
 impl Client {
     /// The greatest length of a password in bytes.
     pub const MAX_PASSWORD: usize = 4_096;
-    /// The greatest length of a server identity in bytes.
-    pub const MAX_SERVER_IDENTITY: usize = 255;
 
     /// A client for `account` at the deployment called `server_identity` (1 to 255 bytes, "keys.example.com"), which
     /// must be the bytes that the server is configured with.
@@ -128,13 +126,4 @@ impl Config {
     pub(crate) fn accepts(&self, server_key: &ServerKey) -> bool {
         self.server_key.is_none_or(|pinned| pinned == *server_key)
     }
-}
-
-/// Checks a server identity, for both sides.
-pub(crate) fn check_server_identity(identity: &[u8]) -> Result<Box<[u8]>, Error> {
-    let max = Client::MAX_SERVER_IDENTITY;
-    if identity.is_empty() || identity.len() > max {
-        return Err(CallerFault::ServerIdentityLength { len: identity.len(), max }.into());
-    }
-    Ok(identity.into())
 }

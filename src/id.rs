@@ -137,6 +137,18 @@ impl From<AccountName> for serde_bytes::ByteBuf {
     }
 }
 
+/// The greatest length of a server identity in bytes.
+const MAX_SERVER_IDENTITY: usize = 255;
+
+/// Checks a server identity, for both sides.
+pub(crate) fn check_server_identity(identity: &[u8]) -> Result<Box<[u8]>, Error> {
+    let max = MAX_SERVER_IDENTITY;
+    if identity.is_empty() || identity.len() > max {
+        return Err(CallerFault::ServerIdentityLength { len: identity.len(), max }.into());
+    }
+    Ok(identity.into())
+}
+
 /// Milliseconds since the Unix epoch, as the embedder's clock says. The crate reads no clock.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Timestamp(u64);

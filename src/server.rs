@@ -10,9 +10,8 @@ use core::time::Duration;
 
 use rand_core::CryptoRng;
 
-use crate::client::check_server_identity;
 use crate::error::{CallerFault, Error};
-use crate::id::{AccountName, CounterId, CredentialId, ServerKey, Timestamp, UserId, millis};
+use crate::id::{AccountName, CounterId, CredentialId, ServerKey, Timestamp, UserId, check_server_identity, millis};
 use crate::secret::{Key, SecretBytes};
 use crate::storage::{AccountRecord, Record};
 use crate::suite::opaque::{Setup, seed};

@@ -1,6 +1,5 @@
 //! Log in: two exchanges; the attempt is charged before KE2 leaves (`docs/protocol.md`, "Authenticate").
 
-use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec;
 use core::fmt;
@@ -188,7 +187,7 @@ impl fmt::Debug for LogIn {
 use crate::id::{AccountName, CounterId, CredentialId};
 use crate::server::{Open, Server};
 use crate::storage::{AccountQuery, Action, AuditEntry, Change, Found, Guard, Transaction};
-use crate::suite::opaque::{AwaitedLogin, Ke1, Ke3};
+use crate::suite::opaque::{AwaitedLogin, CheckedKe1, Ke1, Ke3};
 use crate::suite::{label, sha256};
 
 /// The login's place in its session's numbering: its reply is sealed under this number, requests begin after it.
@@ -198,7 +197,7 @@ const LOGIN_SEQUENCE: u64 = 1;
 pub(crate) struct Requested {
     query: AccountQuery,
     profile: KsfProfile,
-    ke1: Box<Ke1>,
+    ke1: CheckedKe1,
 }
 
 /// A login between KE2 and KE3.
@@ -215,9 +214,8 @@ pub(crate) struct AwaitingKe3 {
 
 impl Requested {
     /// Takes a login request. KE1 is validated before anything is read for it.
-    pub(crate) fn new(account: AccountName, profile: KsfProfile, ke1: Box<Ke1>) -> Result<Self, Error> {
-        opaque::check_ke1(&ke1)?;
-        Ok(Self { query: AccountQuery::new(account), profile, ke1 })
+    pub(crate) fn new(account: AccountName, profile: KsfProfile, ke1: &Ke1) -> Result<Self, Error> {
+        Ok(Self { query: AccountQuery::new(account), profile, ke1: CheckedKe1::decode(ke1)? })
     }
 
     pub(crate) fn query(&self) -> &AccountQuery {
@@ -242,7 +240,7 @@ impl Requested {
         let credential = if found.exists { found.record.credential } else { unknown };
         let identity = opaque::Identity { account, server: server.identity() };
         let (login, ke2) =
-            server.setup().start_login(draw, &found.record.upload, &self.ke1, &credential, identity, self.profile)?;
+            server.setup().start_login(draw, &found.record.upload, self.ke1, &credential, identity, self.profile)?;
         let policy = server.policy();
         let counter = self.query.counter();
         let window_ends = policy.window_ends(&counter, now);

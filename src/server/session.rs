@@ -140,7 +140,7 @@ impl ServerSession {
                 turn(self, 0).reply(Some(State::Registering(Box::new(registering))), Answer::Plain(response))
             }
             (State::New, ClientMessage::LoginRequest { account, profile, ke1 }) => {
-                let requested = Requested::new(account, profile, ke1)?;
+                let requested = Requested::new(account, profile, &ke1)?;
                 let query = Query::Account(requested.query().clone());
                 Ok(turn(self, 0).read(Work::LogIn(Box::new(requested)), query))
             }

@@ -264,16 +264,15 @@ impl Setup {
         &self,
         draw: &mut Draw,
         upload: &Upload,
-        ke1: &Ke1,
+        CheckedKe1(ke1): CheckedKe1,
         credential: &CredentialId,
         identity: Identity<'_>,
         profile: KsfProfile,
     ) -> Result<(AwaitedLogin, Box<Ke2>), Error> {
         let record = ServerRegistration::<Suite>::deserialize(&upload.0).map_err(invalid)?;
-        let request = CredentialRequest::<Suite>::deserialize(&ke1.0).map_err(invalid)?;
         let context = context(profile)?;
         let parameters = ServerLoginParameters { context: Some(&context), identifiers: identity.identifiers() };
-        let started = ServerLogin::start(draw, &self.0, Some(record), request, credential.as_bytes(), parameters)
+        let started = ServerLogin::start(draw, &self.0, Some(record), *ke1, credential.as_bytes(), parameters)
             .map_err(invalid)?;
         let ke2 = OpaqueMessage::copy(&started.message.serialize())?;
         Ok((AwaitedLogin(Box::new(started.state)), ke2))
@@ -286,10 +285,13 @@ pub(crate) fn check_upload(upload: &Upload) -> Result<(), Error> {
     Ok(())
 }
 
-/// Checks a KE1's points before anything is read for it.
-pub(crate) fn check_ke1(ke1: &Ke1) -> Result<(), Error> {
-    CredentialRequest::<Suite>::deserialize(&ke1.0).map_err(invalid)?;
-    Ok(())
+/// A KE1 whose points are valid.
+pub(crate) struct CheckedKe1(Box<CredentialRequest<Suite>>);
+
+impl CheckedKe1 {
+    pub(crate) fn decode(ke1: &Ke1) -> Result<Self, Error> {
+        Ok(Self(Box::new(CredentialRequest::deserialize(&ke1.0).map_err(invalid)?)))
+    }
 }
 
 /// The server between KE2 and KE3.
