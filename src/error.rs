@@ -9,6 +9,7 @@ use core::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::id::{AccountName, KeyId, Timestamp, UserId};
+use crate::kind::Kind;
 use crate::suite::KsfProfile;
 
 /// Why a call failed. *An `Err` means that nothing changed and that there is nothing to send.*
@@ -139,6 +140,11 @@ pub enum CallerFault {
     DamagedPending,
     /// Saved server keys or another saved value can't be read.
     DamagedValue(&'static str),
+    /// Key material that can't be imported: not in the format that it was given as, out of range, or followed by
+    /// something else.
+    ImportFormat(&'static str),
+    /// Arbitrary bytes, or a key of another kind, have no such format or signature.
+    WrongKind(Kind),
     /// The exchange has ended; its answer was handed out.
     ExchangeEnded,
     /// This session has used up its sequence numbers.
@@ -169,6 +175,8 @@ pub enum RecordName {
     Account(AccountName),
     /// A secret of this user.
     Secret(UserId, KeyId),
+    /// The audit trail of this user.
+    Audit(UserId),
     /// An answer as a whole, to a query or a transaction.
     Answer,
 }
@@ -191,6 +199,10 @@ pub enum Refusal {
     NotFound,
     /// The answer would be longer than a message may be: ask for less at once.
     TooLarge,
+    /// This secret of the user's was deleted before.
+    AlreadyDeleted(KeyId),
+    /// The operation needs a login that is more recent than this session's: log in again.
+    LoginTooOld,
 }
 
 impl From<PeerFault> for Error {
@@ -272,6 +284,8 @@ impl fmt::Display for CallerFault {
             Self::WrongUser { pending } => write!(f, "the pending secret belongs to user {pending}"),
             Self::DamagedPending => f.write_str("the pending secret is damaged"),
             Self::DamagedValue(what) => write!(f, "the saved {what} can't be read"),
+            Self::ImportFormat(what) => write!(f, "not {what}"),
+            Self::WrongKind(kind) => write!(f, "a secret of the kind {kind} can't do that"),
             Self::ExchangeEnded => f.write_str("the exchange has ended"),
             Self::SequenceExhausted => f.write_str("the session has no sequence number left"),
             Self::TooLong { max } => write!(f, "a message has at most {max} bytes"),
@@ -291,6 +305,7 @@ impl fmt::Display for RecordName {
         match self {
             Self::Account(name) => write!(f, "account \"{name}\""),
             Self::Secret(user_id, key_id) => write!(f, "secret {key_id} of user {user_id}"),
+            Self::Audit(user_id) => write!(f, "audit trail of user {user_id}"),
             Self::Answer => f.write_str("the store's answer"),
         }
     }
@@ -306,6 +321,8 @@ impl fmt::Display for Refusal {
             Self::KeyIdTaken(key_id) => write!(f, "the key ID {key_id} is taken, or was deleted"),
             Self::NotFound => f.write_str("not found"),
             Self::TooLarge => f.write_str("too much asked for at once"),
+            Self::AlreadyDeleted(key_id) => write!(f, "the secret {key_id} was deleted before"),
+            Self::LoginTooOld => f.write_str("this needs a more recent login"),
         }
     }
 }

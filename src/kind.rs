@@ -1,5 +1,9 @@
 //! Secret kinds: how random bytes are shaped into a secret, and what of it is public.
 
+mod export;
+mod import;
+mod sign;
+
 use alloc::string::String;
 use core::fmt;
 
@@ -12,6 +16,9 @@ use zeroize::Zeroizing;
 use crate::error::{CallerFault, Error, PeerFault};
 use crate::id::hex;
 use crate::secret::{Secret, SecretBytes};
+
+pub use import::PlainSecret;
+pub use sign::EcdsaSignature;
 
 /// What a secret is, and so how long and whether a part of it is public.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]

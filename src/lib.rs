@@ -138,6 +138,7 @@ pub mod storage;
 mod suite;
 #[cfg(feature = "testing")]
 pub mod testing;
+mod trail;
 mod vault;
 
 pub use client::{Client, ClientPolicy, ClientSession, Exchange};
@@ -145,7 +146,7 @@ pub use codec::{MAX_BATCH, MAX_MESSAGE};
 pub use error::{CallerFault, Error, PeerFault, RecordName, Refusal, StoredFault};
 pub use header::{Header, SealedSecret};
 pub use id::{AccountName, CounterId, CredentialId, KeyId, ServerKey, SessionId, Timestamp, UserId};
-pub use kind::{Kind, Origin, PublicComponent};
+pub use kind::{EcdsaSignature, Kind, Origin, PlainSecret, PublicComponent};
 pub use message::{ClientMessage, Frame, ServerMessage};
 pub use operation::register::Registered;
 pub use operation::retrieve::RetrievedSecret;
@@ -154,6 +155,7 @@ pub use secret::{Secret, SecretBytes};
 pub use server::{Read, Server, ServerPolicy, ServerSession, ServerSetup, Step, Write};
 pub use suite::KsfProfile;
 pub use suite::opaque::OpaqueMessage;
+pub use trail::{Action, AuditAbout, AuditEntry, AuditFilter, AuditPlace};
 
 /// The README's samples are compiled and run with the tests.
 #[cfg(doctest)]

@@ -3,17 +3,26 @@
 //! A new operation is one file and one row of the table at the end of this one. Two rules keep the sides apart: a
 //! client half never names `storage`, a server half never names `vault` (`tests/architecture.rs` checks it).
 
+pub mod audit;
+pub mod change_password;
+pub mod delete;
+pub mod delete_account;
 pub mod generate;
+pub mod import;
+pub mod list;
 pub mod log_in;
+pub mod log_out;
 pub mod register;
 pub mod retrieve;
+pub mod status;
 pub mod store;
 
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Refusal};
-use crate::id::{CredentialId, SessionId, Timestamp, UserId};
+use crate::id::{AccountName, CredentialId, SessionId, Timestamp, UserId};
 use crate::secret::Key;
+use crate::server::Server;
 use crate::storage::{Action, AuditEntry, Found, Guard, Query, Transaction};
 use crate::suite::Draw;
 
@@ -28,20 +37,57 @@ pub(crate) trait Serve: Sized {
     fn serve(self, context: &Context<'_>, found: Option<Found>) -> Result<Effect, Error>;
 }
 
-/// What a request comes to.
-#[expect(clippy::large_enum_variant, reason = "made and taken apart in one statement")]
-pub(crate) enum Effect {
-    /// A reply without a write.
-    Reply(Reply),
-    /// A write, and the reply to it if it is applied, or was before. A conflict's is the refusal that
+/// What a request comes to: a reply, after a write if there is one.
+pub(crate) struct Effect {
+    /// The write.
+    pub(crate) transaction: Option<Transaction>,
+    /// The reply: to the write if it is applied, or without one. A conflict's is the refusal that
     /// [`Transaction::refusal`] says.
-    Write { transaction: Transaction, applied: Reply, repeated: Reply },
+    pub(crate) applied: Reply,
+    /// The reply to a write that had been applied before.
+    pub(crate) repeated: Reply,
+    /// What becomes of the session's credential, unless the request is refused.
+    pub(crate) credential: Becomes,
+}
+
+/// What becomes of the credential identifier that a session holds.
+#[derive(Clone, Copy)]
+pub(crate) enum Becomes {
+    /// It stays.
+    Same,
+    /// It stays, and this one was evaluated for a change of password.
+    Offered(CredentialId),
+    /// The account has this one now.
+    Changed(CredentialId),
+}
+
+impl Effect {
+    /// A reply without a write.
+    pub(crate) fn reply(reply: Reply) -> Self {
+        let repeated = Reply::Refused(Refusal::Denied);
+        Self { transaction: None, applied: reply, repeated, credential: Becomes::Same }
+    }
+
+    /// A refusal without a write.
+    pub(crate) fn refuse(refusal: Refusal) -> Self {
+        Self::reply(Reply::Refused(refusal))
+    }
+
+    /// A write, and the same reply whether it is applied now or was before.
+    pub(crate) fn write(transaction: Transaction, reply: Reply) -> Self {
+        Self { transaction: Some(transaction), repeated: reply.clone(), applied: reply, credential: Becomes::Same }
+    }
 }
 
 /// Who asks, when, and where in the session.
 pub(crate) struct Context<'a> {
+    pub(crate) server: &'a Server,
+    pub(crate) account: &'a AccountName,
     pub(crate) user_id: UserId,
     pub(crate) credential: CredentialId,
+    pub(crate) offered: Option<CredentialId>,
+    pub(crate) opened: Timestamp,
+    pub(crate) expires: Timestamp,
     pub(crate) session_id: SessionId,
     pub(crate) sequence: u64,
     pub(crate) now: Timestamp,
@@ -53,6 +99,12 @@ impl Context<'_> {
     /// What this step draws.
     pub(crate) fn draw(&self) -> Result<Draw, Error> {
         Draw::new(self.seed, &self.fingerprint)
+    }
+
+    /// Refuses what needs a recent login in a session that has none.
+    pub(crate) fn check_recent(&self) -> Result<(), Refusal> {
+        let until = self.opened.after(self.server.policy().recent_login);
+        if self.now > until { Err(Refusal::LoginTooOld) } else { Ok(()) }
     }
 
     /// The guard of every transaction inside a session: the account still has the credential that it logged in with.
@@ -92,6 +144,18 @@ macro_rules! operations {
             $($(#[$doc])* $name($module::Reply),)*
         }
 
+        impl Reply {
+            /// Whether the session is over with this reply.
+            pub(crate) fn ends_session(&self) -> bool {
+                matches!(
+                    self,
+                    Self::Refused(Refusal::SessionEnded)
+                        | Self::LogOut(_)
+                        | Self::DeleteAccount(delete_account::Reply { done: true })
+                )
+            }
+        }
+
         impl Request {
             /// The operation's name, for logs and metrics.
             #[must_use]
@@ -126,4 +190,18 @@ operations! {
     Store: store,
     /// Reading secrets by their key IDs.
     Retrieve: retrieve,
+    /// Reading all secrets, page by page.
+    List: list,
+    /// Deleting secrets.
+    Delete: delete,
+    /// Changing the password.
+    ChangePassword: change_password,
+    /// Reading the audit trail.
+    Audit: audit,
+    /// What is left of the session.
+    Status: status,
+    /// Ending the session.
+    LogOut: log_out,
+    /// Deleting the account.
+    DeleteAccount: delete_account,
 }

@@ -77,6 +77,8 @@ pub struct ServerPolicy {
     pub handshake_timeout: Duration,
     /// How long an open session may be idle: 5 minutes.
     pub idle_timeout: Duration,
+    /// How long after its login a session can change the password or delete the account: 5 minutes.
+    pub recent_login: Duration,
     /// How long an open session lasts at the most: 60 minutes.
     pub session_lifetime: Duration,
 }
@@ -88,6 +90,7 @@ impl Default for ServerPolicy {
             attempt_window: Duration::from_secs(15 * 60),
             handshake_timeout: Duration::from_secs(60),
             idle_timeout: Duration::from_secs(5 * 60),
+            recent_login: Duration::from_secs(5 * 60),
             session_lifetime: Duration::from_secs(60 * 60),
         }
     }
@@ -99,6 +102,7 @@ impl ServerPolicy {
             (self.attempt_window, "attempt window"),
             (self.handshake_timeout, "handshake timeout"),
             (self.idle_timeout, "idle timeout"),
+            (self.recent_login, "recent login"),
             (self.session_lifetime, "session lifetime"),
         ];
         if self.attempt_limit == 0 {

@@ -8,7 +8,10 @@ pub(crate) mod query;
 mod record;
 mod transaction;
 
-pub use query::{AccountQuery, Found, Query, SecretsQuery};
+pub(crate) use query::FoundSecrets;
+pub use query::{AccountQuery, AuditQuery, Found, Query, SecretsPageQuery, SecretsQuery};
 pub(crate) use record::{AccountRecord, SecretRecord};
-pub use record::{Action, AuditEntry, Record};
+
+pub use crate::trail::{Action, AuditAbout, AuditEntry, AuditFilter, AuditPlace};
+pub use record::Record;
 pub use transaction::{Attempts, Change, Conflict, Guard, Outcome, Transaction};

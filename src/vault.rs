@@ -5,7 +5,7 @@ use core::fmt;
 use crate::error::{Error, PeerFault};
 use crate::header::{Header, SealedSecret};
 use crate::id::UserId;
-use crate::kind::{Kind, Origin};
+use crate::kind::{Kind, Origin, PlainSecret};
 use crate::message::Wrap;
 use crate::secret::{Key, SecretBytes};
 use crate::suite::opaque::LongKey;
@@ -30,9 +30,16 @@ impl Vault {
     pub(crate) fn create(export_key: &LongKey, user_id: UserId, draw: &mut Draw) -> Result<(Self, Wrap), Error> {
         let hedge = expand_key(export_key.expose(), label::VAULT_HEDGE, &[])?;
         let vault_key = extract(&hedge, &draw.key());
-        let sealed = seal_secret(&wrap_key(export_key, user_id)?, ONE_MESSAGE, &wrap_aad(user_id), vault_key.expose())?;
-        let wrap = sealed.as_slice().try_into().map_err(|_| PeerFault::DamagedWrap)?;
-        Ok((Self::with_key(user_id, vault_key)?, wrap))
+        let vault = Self::with_key(user_id, vault_key)?;
+        let wrap = vault.wrap(export_key)?;
+        Ok((vault, wrap))
+    }
+
+    /// Seals the vault key under a key from `export_key`, which is new with every registration and change of password.
+    pub(crate) fn wrap(&self, export_key: &LongKey) -> Result<Wrap, Error> {
+        let (key, aad) = (wrap_key(export_key, self.user_id)?, wrap_aad(self.user_id));
+        let sealed = seal_secret(&key, ONE_MESSAGE, &aad, self.vault_key.expose())?;
+        sealed.as_slice().try_into().map_err(|_| PeerFault::DamagedWrap.into())
     }
 
     /// Opens the wrap that a login brought.
@@ -86,6 +93,17 @@ impl Vault {
             expand(prk.expose(), label::SECRET, &fields, out)
         })?;
         self.seal(kind, Origin::Generated, server_random, index, binder_nonce, &secret)
+    }
+
+    /// Seals the person's own secret as the number `index` of an import.
+    pub(crate) fn import(
+        &self,
+        secret: &PlainSecret,
+        server_random: [u8; 32],
+        index: u16,
+        binder_nonce: &[u8; 32],
+    ) -> Result<SealedSecret, Error> {
+        self.seal(secret.kind(), Origin::Imported, server_random, index, binder_nonce, secret.secret())
     }
 
     /// Composes a secret's header, which commits to it, and seals it under a key of its own.

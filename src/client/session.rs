@@ -2,7 +2,7 @@
 
 use alloc::sync::Arc;
 
-use super::{Call, Exchange, Framed};
+use super::{Call, Config, Exchange, Framed};
 use crate::error::{CallerFault, Error};
 use crate::id::{ServerKey, SessionId, Timestamp, UserId};
 use crate::message::{ClientMessage, Direction, FrameKeys};
@@ -24,7 +24,7 @@ pub struct ClientSession {
 }
 
 /// What a login establishes.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Established {
     pub(crate) session_id: SessionId,
     pub(crate) keys: Arc<FrameKeys>,
@@ -32,6 +32,7 @@ pub(crate) struct Established {
     pub(crate) server_key: ServerKey,
     pub(crate) profile: KsfProfile,
     pub(crate) expires: Timestamp,
+    pub(crate) config: Arc<Config>,
 }
 
 impl ClientSession {
@@ -74,13 +75,22 @@ impl ClientSession {
         &self.established.vault
     }
 
+    pub(crate) fn established(&self) -> &Established {
+        &self.established
+    }
+
+    /// Takes the next `count` sequence numbers, and gives the first.
+    pub(crate) fn reserve(&mut self, count: u64) -> Result<u64, Error> {
+        let first = self.next_sequence;
+        self.next_sequence = first.checked_add(count).ok_or(CallerFault::SequenceExhausted)?;
+        Ok(first)
+    }
+
     /// Seals a request under the next sequence number.
     pub(crate) fn call<C: Call>(&mut self, request: &Request, call: C) -> Result<Exchange<Framed<C>>, Error> {
+        let sequence = self.reserve(1)?;
         let Established { session_id, keys, .. } = &self.established;
-        let sequence = self.next_sequence;
-        let next = sequence.checked_add(1).ok_or(CallerFault::SequenceExhausted)?;
         let frame = keys.seal(Direction::ClientToServer, *session_id, sequence, request)?;
-        self.next_sequence = next;
         let framed = Framed { session_id: *session_id, keys: Arc::clone(keys), sequence, call };
         Ok(Exchange::new(framed, ClientMessage::Frame(frame)))
     }

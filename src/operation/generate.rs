@@ -13,7 +13,7 @@ use crate::codec::MAX_BATCH;
 use crate::error::{Error, check_batch};
 use crate::kind::Kind;
 
-/// The client wants to make secrets of these kinds: 1 to 256.
+/// The client wants to make secrets of these kinds, or to bring them along: 1 to 256, of at most 65,536 bytes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Request {
     /// The kinds.
@@ -50,18 +50,23 @@ impl ClientSession {
     /// # Errors
     /// [`crate::CallerFault::BatchLength`]; [`crate::CallerFault::SecretLength`] for `Bytes` of 0 or of more than 1,024.
     pub fn generate(&mut self, kinds: &[Kind], rng: &mut impl CryptoRng) -> Result<Exchange<Framed<Generate>>, Error> {
-        check_kinds(kinds)?;
+        check_batch(kinds, MAX_BATCH)?;
+        kinds.iter().try_for_each(|kind| kind.check_generated())?;
         let client_random = Key::write(|random| rng.fill_bytes(random));
-        let nonces = kinds.len().saturating_mul(32);
-        let binder_nonces = SecretBytes::try_write_slice(nonces, |nonces| {
-            rng.fill_bytes(nonces);
-            Ok::<_, Error>(())
-        })?;
+        let binder_nonces = draw_nonces(kinds.len(), rng)?;
         let kinds = kinds.to_vec();
         let request = super::Request::Generate(Request { kinds: kinds.clone() });
         let call = Generate { vault: Arc::clone(self.vault()), kinds, client_random, binder_nonces };
         self.call(&request, call)
     }
+}
+
+/// Draws the binders' nonces for `count` secrets: 32 bytes each.
+pub(super) fn draw_nonces(count: usize, rng: &mut impl CryptoRng) -> Result<SecretBytes, Error> {
+    SecretBytes::try_write_slice(count.saturating_mul(32), |nonces| {
+        rng.fill_bytes(nonces);
+        Ok(())
+    })
 }
 
 impl Call for Generate {
@@ -86,12 +91,6 @@ impl fmt::Debug for Generate {
     }
 }
 
-/// Checks a batch of kinds, for both sides.
-fn check_kinds(kinds: &[Kind]) -> Result<(), Error> {
-    check_batch(kinds, MAX_BATCH)?;
-    kinds.iter().try_for_each(|kind| kind.check_generated())
-}
-
 // --- server half ---------------------------------------------------------------------------------------
 
 use super::{Context, Effect, Serve};
@@ -100,11 +99,13 @@ use crate::storage::{Found, Query};
 
 impl Serve for Request {
     fn query(&self, _: &Context<'_>) -> Result<Option<Query>, Refusal> {
-        check_kinds(&self.kinds).map(|()| None).map_err(|_| Refusal::Denied)
+        let acceptable =
+            check_batch(&self.kinds, MAX_BATCH).is_ok() && self.kinds.iter().all(|kind| kind.check_stored().is_ok());
+        if acceptable { Ok(None) } else { Err(Refusal::Denied) }
     }
 
     fn serve(self, context: &Context<'_>, _: Option<Found>) -> Result<Effect, Error> {
         let server_random = context.draw()?.bytes();
-        Ok(Effect::Reply(super::Reply::Generate(Reply { server_random })))
+        Ok(Effect::reply(super::Reply::Generate(Reply { server_random })))
     }
 }

@@ -54,6 +54,7 @@ struct Attempt {
 }
 
 struct Finishing {
+    config: Arc<Config>,
     session_id: SessionId,
     sequence: u64,
     keys: Arc<FrameKeys>,
@@ -119,6 +120,7 @@ impl Attempt {
         }
         let message = ClientMessage::LoginFinish { session_id: self.session_id, ke3: result.ke3 };
         let finishing = Finishing {
+            config: Arc::clone(&self.config),
             session_id: self.session_id,
             sequence: LOGIN_SEQUENCE,
             keys: Arc::new(FrameKeys::derive(&result.session_key)?),
@@ -172,6 +174,7 @@ impl Finishing {
             server_key: self.server_key,
             profile: self.profile,
             expires,
+            config: Arc::clone(&self.config),
         }))))
     }
 }
@@ -203,6 +206,7 @@ pub(crate) struct Requested {
 /// A login between KE2 and KE3.
 pub(crate) struct AwaitingKe3 {
     login: AwaitedLogin,
+    account: AccountName,
     user_id: UserId,
     credential: CredentialId,
     wrap: Wrap,
@@ -247,6 +251,7 @@ impl Requested {
         let charge = Change::ChargeAttempt { counter, window_ends, limit: policy.attempt_limit };
         let awaiting = AwaitingKe3 {
             login,
+            account: account.clone(),
             user_id: found.record.user_id,
             credential,
             wrap: found.record.wrap,
@@ -261,6 +266,11 @@ impl Requested {
 }
 
 impl AwaitingKe3 {
+    /// The name that is claimed.
+    pub(crate) fn account(&self) -> &AccountName {
+        &self.account
+    }
+
     /// Compares KE3 with what is expected, opens the session, and composes the transaction that gives the charge back.
     /// A wrong KE3 is an error and writes nothing.
     pub(crate) fn serve(
@@ -272,7 +282,8 @@ impl AwaitingKe3 {
     ) -> Result<(Open, Transaction, Reply), Error> {
         let session_key = self.login.finish(ke3)?;
         let (user_id, credential) = (self.user_id, self.credential);
-        let open = Open::new(server.policy(), user_id, credential, FrameKeys::derive(&session_key)?, now);
+        let keys = FrameKeys::derive(&session_key)?;
+        let open = Open::new(server.policy(), self.account.clone(), user_id, credential, keys, now);
         let welcome = Welcome { user_id, wrap: self.wrap, expires: open.expires() };
         let transaction = Transaction {
             guards: vec![Guard::Credential { user_id, credential }],

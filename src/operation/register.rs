@@ -155,6 +155,11 @@ pub(crate) fn serve_request(
 }
 
 impl Registering {
+    /// The name that is asked for.
+    pub(crate) fn account(&self) -> &AccountName {
+        &self.account
+    }
+
     /// Checks the upload and composes the one transaction that makes the account.
     pub(crate) fn serve_upload(
         &self,

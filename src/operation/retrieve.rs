@@ -156,7 +156,7 @@ impl Serve for Request {
         let found = found.ok_or_else(|| Error::stored(RecordName::Answer, "is missing"))?;
         let mut found = found.secrets(&self.secrets_query(context))?;
         if found.credential != Some(context.credential) {
-            return Ok(Effect::Reply(super::Reply::Refused(Refusal::SessionEnded)));
+            return Ok(Effect::refuse(Refusal::SessionEnded));
         }
         let reply = match self.key_ids.iter().map(|key_id| found.live(*key_id)).collect::<Option<Vec<_>>>() {
             None => super::Reply::Refused(Refusal::NotFound),
@@ -170,7 +170,7 @@ impl Serve for Request {
             audit: Some(context.audit(Action::Retrieve, granted, self.key_ids)),
             otherwise: None,
         };
-        Ok(Effect::Write { transaction, applied: reply.clone(), repeated: reply })
+        Ok(Effect::write(transaction, reply))
     }
 }
 

@@ -164,7 +164,7 @@ impl Serve for Request {
     fn serve(self, context: &Context<'_>, _: Option<Found>) -> Result<Effect, Error> {
         let key_ids: Vec<KeyId> = self.secrets.iter().map(|secret| secret.header.key_id()).collect();
         if has_duplicate(&key_ids) {
-            return Ok(Effect::Reply(super::Reply::Refused(Refusal::Denied)));
+            return Ok(Effect::refuse(Refusal::Denied));
         }
         let store = |(secret, key_id): (SealedSecret, &KeyId)| {
             let record = Record::encode(&SecretRecord::Live(secret))?;
@@ -178,6 +178,6 @@ impl Serve for Request {
             otherwise: Some(context.audit(Action::Store, false, key_ids.clone())),
         };
         let reply = |repeated| super::Reply::Store(Reply { key_ids: key_ids.clone(), repeated });
-        Ok(Effect::Write { transaction, applied: reply(false), repeated: reply(true) })
+        Ok(Effect { repeated: reply(true), ..Effect::write(transaction, reply(false)) })
     }
 }

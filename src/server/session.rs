@@ -6,11 +6,11 @@ use core::fmt;
 use super::step::{Answer, Endings, Turn, Work};
 use super::{Server, ServerPolicy, Step};
 use crate::error::{Error, PeerFault, Refusal};
-use crate::id::{CredentialId, SessionId, Timestamp, UserId};
+use crate::id::{AccountName, CredentialId, SessionId, Timestamp, UserId};
 use crate::message::{ClientMessage, Direction, Fingerprint, Frame, FrameKeys, ServerMessage, fingerprint};
 use crate::operation::log_in::{AwaitingKe3, Requested};
 use crate::operation::register::{self, Registering};
-use crate::operation::{Reply, Request};
+use crate::operation::{Becomes, Reply, Request};
 use crate::secret::Key;
 use crate::storage::Query;
 use crate::suite::Draw;
@@ -44,9 +44,13 @@ pub(super) struct Last {
 
 /// A session after its login.
 pub(crate) struct Open {
+    pub(super) account: AccountName,
     pub(super) user_id: UserId,
     pub(super) credential: CredentialId,
+    /// The credential identifier that was evaluated for a change of password, boxed: few sessions have one.
+    pub(super) offered: Option<Box<CredentialId>>,
     pub(super) keys: FrameKeys,
+    pub(super) opened: Timestamp,
     expires: Timestamp,
     pub(super) idle: Timestamp,
     pub(super) ended: bool,
@@ -55,13 +59,14 @@ pub(crate) struct Open {
 impl Open {
     pub(crate) fn new(
         policy: &ServerPolicy,
+        account: AccountName,
         user_id: UserId,
         credential: CredentialId,
         keys: FrameKeys,
         now: Timestamp,
     ) -> Self {
-        let expires = now.after(policy.session_lifetime);
-        Self { user_id, credential, keys, expires, idle: now.after(policy.idle_timeout), ended: false }
+        let (expires, idle) = (now.after(policy.session_lifetime), now.after(policy.idle_timeout));
+        Self { account, user_id, credential, offered: None, keys, opened: now, expires, idle, ended: false }
     }
 
     /// When the session ends at the latest.
@@ -85,6 +90,17 @@ impl ServerSession {
         match &self.state {
             State::Open(open) if !open.ended => Some(open.user_id),
             _ => None,
+        }
+    }
+
+    /// The account that the session is about: proved once [`ServerSession::user_id`] gives its user, claimed before.
+    #[must_use]
+    pub fn account(&self) -> Option<&AccountName> {
+        match &self.state {
+            State::Registering(registering) => Some(registering.account()),
+            State::AwaitingKe3(awaiting) => Some(awaiting.account()),
+            State::Open(open) => Some(&open.account),
+            State::New | State::Ended => None,
         }
     }
 
@@ -131,13 +147,21 @@ impl ServerSession {
         if let Some(last) = self.last.as_ref().filter(|last| last.sequence < 2 && last.fingerprint == fingerprint) {
             return Ok(Step::Reply(last.reply.clone()));
         }
-        let turn = |session, sequence| Turn { session, session_id, sequence, fingerprint, now };
+        let operation = match message {
+            ClientMessage::RegistrationRequest { .. } | ClientMessage::RegistrationUpload { .. } => "register",
+            _ => "log_in",
+        };
+        let turn = |session, sequence| Turn { session, operation, session_id, sequence, fingerprint, now };
         let over = Answer::Plain(ServerMessage::Refused { session_id, refusal: Refusal::SessionEnded });
         match (&self.state, message) {
             (State::New, request @ ClientMessage::RegistrationRequest { .. }) => {
                 let draw = &mut Draw::new(&self.seed, &fingerprint)?;
                 let (registering, response) = register::serve_request(&self.server, draw, now, &request)?;
-                turn(self, 0).reply(Some(State::Registering(Box::new(registering))), Answer::Plain(response))
+                turn(self, 0).reply(
+                    Some(State::Registering(Box::new(registering))),
+                    Answer::Plain(response),
+                    Becomes::Same,
+                )
             }
             (State::New, ClientMessage::LoginRequest { account, profile, ke1 }) => {
                 let requested = Requested::new(account, profile, &ke1)?;
@@ -145,22 +169,24 @@ impl ServerSession {
                 Ok(turn(self, 0).read(Work::LogIn(Box::new(requested)), query))
             }
             (State::Registering(registering), ClientMessage::RegistrationUpload { .. }) if now > registering.until => {
-                turn(self, 1).reply(Some(State::Ended), over)
+                turn(self, 1).reply(Some(State::Ended), over, Becomes::Same)
             }
             (State::Registering(registering), ClientMessage::RegistrationUpload { upload, wrap, transcript, .. }) => {
                 let transaction = registering.serve_upload(session_id, now, upload, wrap, transcript)?;
                 let registered = || Answer::Plain(ServerMessage::Registered { session_id });
-                let endings = Endings { next: Some(State::Ended), applied: registered(), repeated: registered() };
+                let next = Some(State::Ended);
+                let endings =
+                    Endings { next, applied: registered(), repeated: registered(), credential: Becomes::Same };
                 Ok(turn(self, 1).write(transaction, endings))
             }
             (State::AwaitingKe3(awaiting), ClientMessage::LoginFinish { .. }) if now > awaiting.until => {
-                turn(self, 1).reply(Some(State::Ended), over)
+                turn(self, 1).reply(Some(State::Ended), over, Becomes::Same)
             }
             (State::AwaitingKe3(awaiting), ClientMessage::LoginFinish { ke3, .. }) => {
                 let (open, transaction, welcome) = awaiting.serve(&self.server, session_id, now, &ke3)?;
                 let next = Some(State::Open(Box::new(open)));
-                let endings =
-                    Endings { next, applied: Answer::Sealed(welcome.clone()), repeated: Answer::Sealed(welcome) };
+                let (applied, repeated) = (Answer::Sealed(welcome.clone()), Answer::Sealed(welcome));
+                let endings = Endings { next, applied, repeated, credential: Becomes::Same };
                 Ok(turn(self, 1).write(transaction, endings))
             }
             _ => Err(PeerFault::OutOfOrder.into()),
@@ -185,9 +211,10 @@ impl ServerSession {
             return Err(PeerFault::OutOfOrder.into());
         }
         let expired = now > open.deadline();
-        let turn = Turn { session: self, session_id, sequence, fingerprint, now };
+        let operation = request.name();
+        let turn = Turn { session: self, operation, session_id, sequence, fingerprint, now };
         if expired {
-            return turn.reply(None, Answer::Sealed(Reply::Refused(Refusal::SessionEnded)));
+            return turn.reply(None, Answer::Sealed(Reply::Refused(Refusal::SessionEnded)), Becomes::Same);
         }
         turn.serve(request)
     }

@@ -11,7 +11,7 @@ use crate::error::{Error, PeerFault, RecordName, Refusal};
 use crate::id::{SessionId, Timestamp};
 use crate::message::{Direction, Fingerprint, ServerMessage};
 use crate::operation::log_in::Requested;
-use crate::operation::{Context, Effect, Reply, Request, Serve};
+use crate::operation::{Becomes, Context, Effect, Reply, Request, Serve};
 use crate::storage::{Found, Outcome, Query, Transaction};
 use crate::suite::Draw;
 
@@ -62,7 +62,7 @@ pub enum Step<'s> {
 pub struct Read<'s> {
     turn: Turn<'s>,
     work: Work,
-    query: Query,
+    query: Box<Query>,
 }
 
 /// A step that waits for a write. It holds the reply to each outcome.
@@ -85,6 +85,7 @@ pub(super) struct Endings {
     pub(super) next: Option<State>,
     pub(super) applied: Answer,
     pub(super) repeated: Answer,
+    pub(super) credential: Becomes,
 }
 
 /// A reply before it is sealed.
@@ -94,6 +95,10 @@ pub(super) enum Answer {
 }
 
 impl Answer {
+    fn refused_plainly(session_id: SessionId) -> Self {
+        Self::Plain(ServerMessage::Refused { session_id, refusal: Refusal::Denied })
+    }
+
     /// A refusal in this answer's place.
     fn refuse(&self, session_id: SessionId, refusal: Refusal) -> Self {
         match self {
@@ -106,6 +111,7 @@ impl Answer {
 /// One message's turn in its session. Nothing is taken in until [`Turn::commit`].
 pub(super) struct Turn<'s> {
     pub(super) session: &'s mut ServerSession,
+    pub(super) operation: &'static str,
     pub(super) session_id: SessionId,
     pub(super) sequence: u64,
     pub(super) fingerprint: Fingerprint,
@@ -116,7 +122,7 @@ impl<'s> Turn<'s> {
     /// Serves the request of a frame, up to its read.
     pub(super) fn serve(self, request: Request) -> Result<Step<'s>, Error> {
         match request.query(&self.context()?) {
-            Err(refusal) => self.reply(None, Answer::Sealed(Reply::Refused(refusal))),
+            Err(refusal) => self.reply(None, Answer::Sealed(Reply::Refused(refusal)), Becomes::Same),
             Ok(Some(query)) => Ok(self.read(Work::Request(request), query)),
             Ok(None) => self.go_on(request, None),
         }
@@ -124,12 +130,11 @@ impl<'s> Turn<'s> {
 
     /// Serves the request of a frame, from its read on.
     fn go_on(self, request: Request, found: Option<Found>) -> Result<Step<'s>, Error> {
-        match request.serve(&self.context()?, found)? {
-            Effect::Reply(reply) => self.reply(None, Answer::Sealed(reply)),
-            Effect::Write { transaction, applied, repeated } => {
-                let (applied, repeated) = (Answer::Sealed(applied), Answer::Sealed(repeated));
-                Ok(self.write(transaction, Endings { next: None, applied, repeated }))
-            }
+        let Effect { transaction, applied, repeated, credential } = request.serve(&self.context()?, found)?;
+        let (applied, repeated) = (Answer::Sealed(applied), Answer::Sealed(repeated));
+        match transaction {
+            None => self.reply(None, applied, credential),
+            Some(transaction) => Ok(self.write(transaction, Endings { next: None, applied, repeated, credential })),
         }
     }
 
@@ -138,6 +143,11 @@ impl<'s> Turn<'s> {
             return Err(PeerFault::OutOfOrder.into());
         };
         Ok(Context {
+            server: &self.session.server,
+            account: &open.account,
+            offered: open.offered.as_deref().copied(),
+            opened: open.opened,
+            expires: open.expires(),
             user_id: open.user_id,
             credential: open.credential,
             session_id: self.session_id,
@@ -149,23 +159,23 @@ impl<'s> Turn<'s> {
     }
 
     pub(super) fn read(self, work: Work, query: Query) -> Step<'s> {
-        Step::Read(Read { turn: self, work, query })
+        Step::Read(Read { turn: self, work, query: Box::new(query) })
     }
 
     pub(super) fn write(self, transaction: Transaction, endings: Endings) -> Step<'s> {
         Step::Write(Write { turn: self, transaction: Box::new(transaction), endings: Box::new(endings) })
     }
 
-    pub(super) fn reply(self, next: Option<State>, answer: Answer) -> Result<Step<'s>, Error> {
-        Ok(Step::Reply(self.commit(next, answer)?))
+    pub(super) fn reply(self, next: Option<State>, answer: Answer, credential: Becomes) -> Result<Step<'s>, Error> {
+        Ok(Step::Reply(self.commit(next, answer, credential)?))
     }
 
     /// Takes the step in: the next state, the reply that a repeat will get, the clock of idleness. Everything that
     /// can fail comes first.
-    fn commit(self, next: Option<State>, answer: Answer) -> Result<ServerMessage, Error> {
-        let ends = match &answer {
-            Answer::Plain(message) => matches!(message, ServerMessage::Refused { .. }),
-            Answer::Sealed(reply) => *reply == Reply::Refused(Refusal::SessionEnded),
+    fn commit(self, next: Option<State>, answer: Answer, credential: Becomes) -> Result<ServerMessage, Error> {
+        let (ends, refused) = match &answer {
+            Answer::Plain(message) => (matches!(message, ServerMessage::Refused { .. }), false),
+            Answer::Sealed(reply) => (reply.ends_session(), matches!(reply, Reply::Refused(_))),
         };
         let reply = match answer {
             Answer::Plain(message) => message,
@@ -186,6 +196,14 @@ impl<'s> Turn<'s> {
             State::Open(open) => {
                 open.idle = self.now.after(session.server.policy().idle_timeout);
                 open.ended = ends;
+                match credential {
+                    Becomes::Offered(offered) if !refused => open.offered = Some(Box::new(offered)),
+                    Becomes::Changed(changed) if !refused => {
+                        open.credential = changed;
+                        open.offered = None;
+                    }
+                    _ => {}
+                }
             }
             state if ends => *state = State::Ended,
             _ => {}
@@ -201,6 +219,30 @@ impl<'s> Read<'s> {
     #[must_use]
     pub fn query(&self) -> &Query {
         &self.query
+    }
+
+    /// The operation's name, for the embedder's own authorisation and metrics: "register", "log_in", "retrieve".
+    #[must_use]
+    pub fn operation(&self) -> &'static str {
+        self.turn.operation
+    }
+
+    /// The session: who asks.
+    #[must_use]
+    pub fn session(&self) -> &ServerSession {
+        self.turn.session
+    }
+
+    /// Refuses the request for reasons of the embedder's own, without a reason given. Nothing is read or written.
+    ///
+    /// # Errors
+    /// None in practice.
+    pub fn deny(self) -> Result<ServerMessage, Error> {
+        let refused = match self.work {
+            Work::LogIn(_) => Answer::refused_plainly(self.turn.session_id),
+            Work::Request(_) => Answer::Sealed(Reply::Refused(Refusal::Denied)),
+        };
+        self.turn.commit(None, refused, Becomes::Same)
     }
 
     /// Goes on with what was found, built by the query itself ([`crate::storage::AccountQuery::found`] and its like).
@@ -219,8 +261,9 @@ impl<'s> Read<'s> {
                 let next = Some(State::AwaitingKe3(Box::new(awaiting)));
                 let response = Answer::Plain(response);
                 // A lone charge can't be recognised as repeated: Write::settle refuses that outcome.
-                let repeated = response.refuse(turn.session_id, Refusal::Denied);
-                Ok(turn.write(transaction, Endings { next, applied: response, repeated }))
+                let repeated = Answer::refused_plainly(turn.session_id);
+                let credential = Becomes::Same;
+                Ok(turn.write(transaction, Endings { next, applied: response, repeated, credential }))
             }
         }
     }
@@ -233,6 +276,30 @@ impl Write<'_> {
         &self.transaction
     }
 
+    /// The operation's name, for the embedder's own authorisation and metrics: "register", "log_in", "store".
+    #[must_use]
+    pub fn operation(&self) -> &'static str {
+        self.turn.operation
+    }
+
+    /// The session: who asks. (A login is only granted with its write; until then the session has no user.)
+    #[must_use]
+    pub fn session(&self) -> &ServerSession {
+        self.turn.session
+    }
+
+    /// Refuses the request for reasons of the embedder's own, without a reason given. Nothing is written; a
+    /// registration or login is over.
+    ///
+    /// # Errors
+    /// None in practice.
+    pub fn deny(self) -> Result<ServerMessage, Error> {
+        let Endings { next, applied, .. } = *self.endings;
+        let refusal = if matches!(next, Some(State::Open(_))) { Refusal::SessionEnded } else { Refusal::Denied };
+        let answer = applied.refuse(self.turn.session_id, refusal);
+        self.turn.commit(next, answer, Becomes::Same)
+    }
+
     /// Goes on with the outcome: the session takes the step in, and the reply comes out.
     ///
     /// If the outcome is unknown (a timeout, a lost connection to the database), drop the step and send nothing: the
@@ -242,7 +309,7 @@ impl Write<'_> {
     /// [`Error::Stored`] for an outcome that this transaction can't have. Nothing changed, there is nothing to send.
     pub fn settle(self, outcome: Outcome) -> Result<ServerMessage, Error> {
         let Self { turn, transaction, endings } = self;
-        let Endings { next, applied, repeated } = *endings;
+        let Endings { next, applied, repeated, credential } = *endings;
         let impossible = || Error::stored(RecordName::Answer, "is an outcome that the transaction can't have");
         let answer = match outcome {
             Outcome::Applied => applied,
@@ -253,7 +320,7 @@ impl Write<'_> {
                 applied.refuse(turn.session_id, refusal)
             }
         };
-        turn.commit(next, answer)
+        turn.commit(next, answer, credential)
     }
 }
 

@@ -10,7 +10,7 @@ use serde_big_array::BigArray;
 use crate::codec::{decode, encode};
 use crate::error::Error;
 use crate::header::SealedSecret;
-use crate::id::{AccountName, CredentialId, KeyId, SessionId, Timestamp, UserId};
+use crate::id::{AccountName, CredentialId, KeyId, SessionId, UserId};
 use crate::message::Wrap;
 use crate::suite::opaque::Upload;
 
@@ -85,108 +85,5 @@ impl SecretRecord {
             }
             Self::Live(_) | Self::Tombstone { .. } => Ok(()),
         }
-    }
-}
-
-/// What happened, for the account's audit trail.
-///
-/// [`AuditEntry::key`] is the transaction's idempotency key as well: a store that holds an entry under
-/// the same key has applied the transaction.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct AuditEntry {
-    pub(crate) user_id: UserId,
-    pub(crate) session_id: SessionId,
-    pub(crate) sequence: u64,
-    pub(crate) at: Timestamp,
-    pub(crate) action: Action,
-    pub(crate) granted: bool,
-    pub(crate) key_ids: Vec<KeyId>,
-}
-
-/// The audited actions. The variant's position is its number in the record: append only.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Action {
-    /// The account was made.
-    Register,
-    /// A login was granted.
-    LogIn {
-        /// The attempts charged to the account's name since the last granted login, this one's own left out, as far
-        /// back as the counter was kept.
-        attempts_spent: u32,
-    },
-    /// Secrets were stored.
-    Store,
-    /// Secrets were read.
-    Retrieve,
-}
-
-impl AuditEntry {
-    /// A unique key, 41 bytes: `user_id[16] ‖ session_id[16] ‖ sequence[8] ‖ granted[1]`, big-endian.
-    #[must_use]
-    pub fn key(&self) -> [u8; 41] {
-        let mut key = [0; 41];
-        let parts = [self.user_id.as_bytes(), &self.session_id.as_bytes()[..], &self.sequence.to_be_bytes()];
-        for (byte, value) in key.iter_mut().zip(parts.into_iter().flatten().chain([&u8::from(self.granted)])) {
-            *byte = *value;
-        }
-        key
-    }
-
-    /// The entry's bytes, to store beside whatever columns the engine wants to search by.
-    ///
-    /// # Errors
-    /// None in practice: an entry of at most 256 key IDs fits.
-    pub fn to_record(&self) -> Result<Record, Error> {
-        Record::encode(self)
-    }
-
-    /// Reads the bytes of an entry.
-    ///
-    /// # Errors
-    /// [`crate::PeerFault::Undecodable`] and its like for anything but an entry.
-    pub fn from_bytes(bytes: &[u8]) -> Result<Self, Error> {
-        Ok(decode(bytes)?)
-    }
-
-    /// Whose trail it belongs to.
-    #[must_use]
-    pub const fn user_id(&self) -> UserId {
-        self.user_id
-    }
-
-    /// The session in which it happened.
-    #[must_use]
-    pub const fn session_id(&self) -> SessionId {
-        self.session_id
-    }
-
-    /// The request's number in the session; registration and login are number 1.
-    #[must_use]
-    pub const fn sequence(&self) -> u64 {
-        self.sequence
-    }
-
-    /// When it happened, by the embedder's clock.
-    #[must_use]
-    pub const fn at(&self) -> Timestamp {
-        self.at
-    }
-
-    /// What happened.
-    #[must_use]
-    pub const fn action(&self) -> Action {
-        self.action
-    }
-
-    /// Whether it was done; `false` if it was refused.
-    #[must_use]
-    pub const fn granted(&self) -> bool {
-        self.granted
-    }
-
-    /// The secrets that it was about.
-    #[must_use]
-    pub fn key_ids(&self) -> &[KeyId] {
-        &self.key_ids
     }
 }

@@ -99,6 +99,45 @@ pub enum Change {
         /// The secret record.
         record: Record,
     },
+    /// Puts a tombstone in a secret's place. If the record `live` is stored, byte for byte, the tombstone replaces it;
+    /// if that tombstone is stored already, it stays; else [`Conflict::SecretGone`].
+    DeleteSecret {
+        /// Whose secret.
+        user_id: UserId,
+        /// The secret's name, which is never free again.
+        key_id: KeyId,
+        /// The record that is to go.
+        live: Record,
+        /// The record that takes its place.
+        tombstone: Record,
+    },
+    /// Replaces an account's record and its credential identifier, which [`Guard::Credential`] has compared.
+    ReplaceCredential {
+        /// The account's name.
+        name: AccountName,
+        /// The account's user ID, which stays.
+        user_id: UserId,
+        /// The new credential identifier.
+        credential: CredentialId,
+        /// The new account record.
+        record: Record,
+    },
+    /// Removes a secret or a tombstone for good, on the way to [`Change::DeleteAccount`]. Never a conflict.
+    PurgeSecret {
+        /// Whose secret.
+        user_id: UserId,
+        /// The secret's name.
+        key_id: KeyId,
+    },
+    /// Removes an account that has no secrets left, with its vault heads and its audit trail: the name is free. The
+    /// attempt counter stays. Never a conflict. (What is left under the user ID can be purged at leisure: it
+    /// can't be reached, and the ID is never used again.)
+    DeleteAccount {
+        /// The account's name.
+        name: AccountName,
+        /// The account's user ID.
+        user_id: UserId,
+    },
     /// Appends the next link of the account's chain of vault heads (`docs/protocol.md`, "Vault head"): if the account's
     /// newest head has not the epoch before `epoch` (none, for epoch 0): [`Conflict::Head`]. No operation of this
     /// version writes it; engines hold a place for it.
@@ -139,6 +178,21 @@ impl fmt::Debug for Change {
                 .field("key_id", key_id)
                 .field("record", record)
                 .finish(),
+            Self::DeleteSecret { user_id, key_id, .. } => {
+                f.debug_struct("DeleteSecret").field("user_id", user_id).field("key_id", key_id).finish_non_exhaustive()
+            }
+            Self::ReplaceCredential { name, user_id, record, .. } => f
+                .debug_struct("ReplaceCredential")
+                .field("name", name)
+                .field("user_id", user_id)
+                .field("record", record)
+                .finish_non_exhaustive(),
+            Self::PurgeSecret { user_id, key_id } => {
+                f.debug_struct("PurgeSecret").field("user_id", user_id).field("key_id", key_id).finish()
+            }
+            Self::DeleteAccount { name, user_id } => {
+                f.debug_struct("DeleteAccount").field("name", name).field("user_id", user_id).finish()
+            }
             Self::AppendHead { user_id, epoch, head } => f
                 .debug_struct("AppendHead")
                 .field("user_id", user_id)
@@ -184,6 +238,8 @@ pub enum Conflict {
     AttemptLimit,
     /// [`Change::StoreSecret`]: something else is stored under this key ID.
     KeyIdTaken(KeyId),
+    /// [`Change::DeleteSecret`]: the secret was deleted meanwhile.
+    SecretGone(KeyId),
     /// [`Change::AppendHead`]: the account's newest head is not the one before.
     Head,
 }
@@ -203,7 +259,13 @@ impl Transaction {
                 [Some((Conflict::KeyIdTaken(*key_id), Refusal::KeyIdTaken(*key_id))), None]
             }
             Change::AppendHead { .. } => [Some((Conflict::Head, Refusal::Denied)), None],
-            Change::RefundAttempt { .. } => [None, None],
+            Change::DeleteSecret { key_id, .. } => {
+                [Some((Conflict::SecretGone(*key_id), Refusal::AlreadyDeleted(*key_id))), None]
+            }
+            Change::RefundAttempt { .. }
+            | Change::ReplaceCredential { .. }
+            | Change::PurgeSecret { .. }
+            | Change::DeleteAccount { .. } => [None, None],
         });
         guard.chain(change.flatten()).find_map(|(possible, refusal)| (possible == conflict).then_some(refusal))
     }

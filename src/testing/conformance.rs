@@ -297,7 +297,7 @@ fn secrets_are_found<S: Store>(probe: &mut Probe<S>) -> Result<(), String> {
     let found = probe.store.read(&Query::Secrets(query)).map_err(|error| format!("read failed: {error}"))?;
     match found.0 {
         Answer::Secrets { credential: found, .. } => expect("the credential", found, Some(credential(1))),
-        Answer::Account { .. } => Err("another query was answered".to_string()),
+        _ => Err("another query was answered".to_string()),
     }
 }
 

@@ -4,10 +4,14 @@ use alloc::collections::BTreeMap;
 use alloc::collections::btree_map::Entry;
 use alloc::vec::Vec;
 use core::convert::Infallible;
+use core::ops::Bound;
 
 use super::Store;
 use crate::id::{AccountName, CounterId, CredentialId, KeyId, Timestamp, UserId};
 use crate::storage::{Attempts, AuditEntry, Change, Conflict, Found, Guard, Outcome, Query, Transaction};
+
+/// The greatest key ID.
+const LAST: KeyId = KeyId::from_bytes([0xff; 16]);
 
 /// A store in memory. Its tables are open, so that a test can look into them and tamper with them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -88,13 +92,22 @@ impl MemoryStore {
                 let next = newest.map_or(Some(0), |((_, newest), _)| newest.checked_add(1));
                 if next == Some(*epoch) { Ok(()) } else { Err(Conflict::Head) }
             }
-            Change::CreateAccount { .. } | Change::RefundAttempt { .. } => Ok(()),
+            Change::DeleteSecret { user_id, key_id, live, tombstone } => match self.secrets.get(&(*user_id, *key_id)) {
+                Some(stored) if stored == live.as_bytes() || stored == tombstone.as_bytes() => Ok(()),
+                _ => Err(Conflict::SecretGone(*key_id)),
+            },
+            Change::CreateAccount { .. }
+            | Change::RefundAttempt { .. }
+            | Change::ReplaceCredential { .. }
+            | Change::PurgeSecret { .. }
+            | Change::DeleteAccount { .. } => Ok(()),
         }
     }
 
     fn write(&mut self, change: &Change) {
         match change {
-            Change::CreateAccount { name, user_id, credential, record } => {
+            Change::CreateAccount { name, user_id, credential, record }
+            | Change::ReplaceCredential { name, user_id, credential, record } => {
                 let record = record.as_bytes().to_vec();
                 self.accounts.insert(name.clone(), AccountRow { user_id: *user_id, credential: *credential, record });
             }
@@ -116,6 +129,17 @@ impl MemoryStore {
             }
             Change::StoreSecret { user_id, key_id, record } => {
                 self.secrets.insert((*user_id, *key_id), record.as_bytes().to_vec());
+            }
+            Change::DeleteSecret { user_id, key_id, tombstone, .. } => {
+                self.secrets.insert((*user_id, *key_id), tombstone.as_bytes().to_vec());
+            }
+            Change::PurgeSecret { user_id, key_id } => {
+                self.secrets.remove(&(*user_id, *key_id));
+            }
+            Change::DeleteAccount { name, user_id } => {
+                self.accounts.remove(name);
+                self.heads.retain(|(owner, _), _| owner != user_id);
+                self.audit.retain(|_, entry| entry.user_id() != *user_id);
             }
             Change::AppendHead { user_id, epoch, head } => {
                 self.heads.insert((*user_id, *epoch), head.as_bytes().to_vec());
@@ -156,6 +180,23 @@ impl Store for MemoryStore {
                 let record = |key_id: &KeyId| Some((*key_id, self.secrets.get(&(query.user_id(), *key_id))?.clone()));
                 let credential = self.account_of(query.user_id()).map(|row| row.credential);
                 query.found(credential, query.key_ids().iter().filter_map(record).collect())
+            }
+            Query::SecretsPage(query) => {
+                let user_id = query.user_id();
+                let start = query.after().map_or(Bound::Included([0; 16]), |after| Bound::Excluded(*after.as_bytes()));
+                let range = (start.map(|id| (user_id, KeyId::from_bytes(id))), Bound::Included((user_id, LAST)));
+                let page = self.secrets.range(range).take(usize::from(query.limit()));
+                let credential = self.account_of(user_id).map(|row| row.credential);
+                query.found(credential, page.map(|((_, key_id), record)| (*key_id, record.clone())).collect())
+            }
+            Query::Audit(query) => {
+                let after = |entry: &&AuditEntry| query.after().is_none_or(|after| entry.place() > after);
+                let mut entries: Vec<&AuditEntry> =
+                    self.audit.values().filter(|entry| query.takes(entry)).filter(after).collect();
+                entries.sort_unstable_by_key(|entry| entry.place());
+                let page = entries.iter().take(usize::from(query.limit())).filter_map(|entry| entry.to_record().ok());
+                let credential = self.account_of(query.user_id()).map(|row| row.credential);
+                query.found(credential, page.map(|record| record.as_bytes().to_vec()).collect())
             }
         })
     }

@@ -1,0 +1,122 @@
+//! Import: a person's own secrets, from the formats that keys come in.
+
+use k256::pkcs8::DecodePrivateKey;
+use zeroize::Zeroizing;
+
+use super::Kind;
+use crate::error::{CallerFault, Error};
+use crate::secret::SecretBytes;
+
+/// A secret in the clear, to be imported: checked to be one of its kind, wiped when dropped.
+#[derive(Debug)]
+pub struct PlainSecret {
+    kind: Kind,
+    bytes: SecretBytes,
+}
+
+impl PlainSecret {
+    /// Arbitrary bytes: 1 to 65,536.
+    ///
+    /// # Errors
+    /// [`CallerFault::SecretLength`].
+    pub fn bytes(bytes: impl AsRef<[u8]>) -> Result<Self, Error> {
+        let bytes = bytes.as_ref();
+        let kind = Kind::Bytes(u32::try_from(bytes.len()).unwrap_or(u32::MAX));
+        kind.check_stored()?;
+        Ok(Self { kind, bytes: SecretBytes::concat(&[bytes]) })
+    }
+
+    /// Raw bytes: for [`Kind::Secp256k1`] a 32-byte big-endian scalar, not zero and below the group's order; for
+    /// [`Kind::Ed25519`] a 32-byte seed; for [`Kind::Bytes`] as many as it says.
+    ///
+    /// # Errors
+    /// [`CallerFault::ImportFormat`], [`CallerFault::SecretLength`].
+    pub fn raw(kind: Kind, bytes: impl AsRef<[u8]>) -> Result<Self, Error> {
+        kind.check_stored()?;
+        kind.public(bytes.as_ref()).map_err(|_| CallerFault::ImportFormat("raw bytes of a secret of this kind"))?;
+        Ok(Self { kind, bytes: SecretBytes::concat(&[bytes.as_ref()]) })
+    }
+
+    /// Raw bytes in hexadecimal, of either case.
+    ///
+    /// # Errors
+    /// [`CallerFault::ImportFormat`], [`CallerFault::SecretLength`].
+    pub fn hex(kind: Kind, text: &str) -> Result<Self, Error> {
+        const NOT_HEX: CallerFault = CallerFault::ImportFormat("hexadecimal");
+        if text.len() > MAX_TEXT {
+            return Err(NOT_HEX.into());
+        }
+        let bytes = Zeroizing::new(base16ct::mixed::decode_vec(text).map_err(|_| NOT_HEX)?);
+        Self::raw(kind, &bytes)
+    }
+
+    /// PKCS#8 (RFC 5208, RFC 5958) in DER, version 1 or 2, not encrypted, for a key of this kind.
+    ///
+    /// # Errors
+    /// [`CallerFault::ImportFormat`]; [`CallerFault::WrongKind`] for arbitrary bytes, which have no such format.
+    pub fn pkcs8_der(kind: Kind, der: &[u8]) -> Result<Self, Error> {
+        const NOT_PKCS8: CallerFault = CallerFault::ImportFormat("a PKCS#8 key of this kind in DER");
+        match kind {
+            Kind::Bytes(_) => Err(CallerFault::WrongKind(kind).into()),
+            Kind::Secp256k1 => Self::secp256k1(k256::SecretKey::from_pkcs8_der(der).map_err(|_| NOT_PKCS8)?),
+            Kind::Ed25519 => Self::ed25519(&ed25519_dalek::SigningKey::from_pkcs8_der(der).map_err(|_| NOT_PKCS8)?),
+        }
+    }
+
+    /// PKCS#8 in PEM (RFC 7468): one block, "PRIVATE KEY".
+    ///
+    /// # Errors
+    /// As for [`PlainSecret::pkcs8_der`].
+    pub fn pkcs8_pem(kind: Kind, pem: &str) -> Result<Self, Error> {
+        const NOT_PKCS8: CallerFault = CallerFault::ImportFormat("a PKCS#8 key of this kind in PEM");
+        match kind {
+            Kind::Bytes(_) => Err(CallerFault::WrongKind(kind).into()),
+            Kind::Secp256k1 => Self::secp256k1(k256::SecretKey::from_pkcs8_pem(pem).map_err(|_| NOT_PKCS8)?),
+            Kind::Ed25519 => Self::ed25519(&ed25519_dalek::SigningKey::from_pkcs8_pem(pem).map_err(|_| NOT_PKCS8)?),
+        }
+    }
+
+    /// A secp256k1 key as SEC 1's `ECPrivateKey` (appendix C.4, RFC 5915) in DER.
+    ///
+    /// # Errors
+    /// [`CallerFault::ImportFormat`].
+    pub fn sec1_der(der: &[u8]) -> Result<Self, Error> {
+        const NOT_SEC1: CallerFault = CallerFault::ImportFormat("a SEC 1 key on secp256k1 in DER");
+        Self::secp256k1(k256::SecretKey::from_sec1_der(der).map_err(|_| NOT_SEC1)?)
+    }
+
+    /// The same in PEM: one block, "EC PRIVATE KEY".
+    ///
+    /// # Errors
+    /// [`CallerFault::ImportFormat`].
+    pub fn sec1_pem(pem: &str) -> Result<Self, Error> {
+        const NOT_SEC1: CallerFault = CallerFault::ImportFormat("a SEC 1 key on secp256k1 in PEM");
+        Self::secp256k1(k256::SecretKey::from_sec1_pem(pem).map_err(|_| NOT_SEC1)?)
+    }
+
+    fn secp256k1(key: k256::SecretKey) -> Result<Self, Error> {
+        let scalar = Zeroizing::new(key.to_bytes());
+        Ok(Self { kind: Kind::Secp256k1, bytes: SecretBytes::concat(&[&scalar]) })
+    }
+
+    fn ed25519(key: &ed25519_dalek::SigningKey) -> Result<Self, Error> {
+        Ok(Self { kind: Kind::Ed25519, bytes: SecretBytes::concat(&[key.as_bytes()]) })
+    }
+
+    /// What it is.
+    #[must_use]
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    pub(crate) fn expose(&self) -> &[u8] {
+        self.bytes.expose()
+    }
+
+    pub(crate) fn secret(&self) -> &SecretBytes {
+        &self.bytes
+    }
+}
+
+/// The longest text that is looked at: twice the most bytes that a secret has.
+const MAX_TEXT: usize = 131_072;

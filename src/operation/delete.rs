@@ -1,0 +1,131 @@
+//! Delete: a tombstone takes a secret's place, so that a late retry can't bring it back (`docs/protocol.md`, "Delete").
+
+use alloc::vec;
+use alloc::vec::Vec;
+
+use serde::{Deserialize, Serialize};
+
+use crate::client::{Call, ClientSession, Exchange, Framed};
+use crate::codec::MAX_BATCH;
+use crate::error::{CallerFault, Error, check_batch, has_duplicate};
+use crate::id::KeyId;
+
+/// Which secrets: 1 to 256, each once.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Request {
+    /// Their key IDs.
+    pub key_ids: Vec<KeyId>,
+}
+
+/// All of them are deleted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reply {
+    /// Their key IDs, in the request's order.
+    pub key_ids: Vec<KeyId>,
+}
+
+// --- client half ---------------------------------------------------------------------------------------
+
+use crate::error::PeerFault;
+
+/// A deletion under way, on the client's side.
+#[derive(Debug)]
+pub struct Delete {
+    key_ids: Vec<KeyId>,
+}
+
+impl ClientSession {
+    /// Starts to delete 1 to 256 secrets, all or none of them. Their key IDs are never free again.
+    ///
+    /// [`crate::Refusal::NotFound`] says that one is not there, or not this user's;
+    /// [`crate::Refusal::AlreadyDeleted`] that one was deleted before. Nothing was deleted then.
+    ///
+    /// # Errors
+    /// [`CallerFault::BatchLength`], [`CallerFault::Duplicate`].
+    pub fn delete(&mut self, key_ids: &[KeyId]) -> Result<Exchange<Framed<Delete>>, Error> {
+        check_batch(key_ids, MAX_BATCH)?;
+        if has_duplicate(key_ids) {
+            return Err(CallerFault::Duplicate.into());
+        }
+        let key_ids = key_ids.to_vec();
+        let request = super::Request::Delete(Request { key_ids: key_ids.clone() });
+        self.call(&request, Delete { key_ids })
+    }
+}
+
+impl Call for Delete {
+    type Output = ();
+
+    fn answer(&self, reply: super::Reply) -> Result<(), Error> {
+        match reply {
+            super::Reply::Delete(Reply { key_ids }) if key_ids == self.key_ids => Ok(()),
+            super::Reply::Delete(_) => Err(PeerFault::Mismatch("key ID").into()),
+            _ => Err(PeerFault::OutOfOrder.into()),
+        }
+    }
+}
+
+// --- server half ---------------------------------------------------------------------------------------
+
+use super::{Context, Effect, Serve};
+use crate::error::{RecordName, Refusal};
+use crate::storage::{Action, Change, Found, FoundSecrets, Query, Record, SecretRecord, SecretsQuery, Transaction};
+
+impl Request {
+    fn secrets_query(&self, context: &Context<'_>) -> SecretsQuery {
+        SecretsQuery::new(context.user_id, self.key_ids.clone())
+    }
+
+    /// The changes, or why there are none.
+    fn changes(&self, context: &Context<'_>, found: &mut FoundSecrets) -> Result<Result<Vec<Change>, Refusal>, Error> {
+        let (session_id, sequence) = (context.session_id, context.sequence);
+        let tombstone = Record::encode(&SecretRecord::Tombstone { session_id, sequence })?;
+        let mut changes = Vec::with_capacity(self.key_ids.len());
+        for key_id in &self.key_ids {
+            let live = match found.take(*key_id) {
+                None => return Ok(Err(Refusal::NotFound)),
+                Some(SecretRecord::Tombstone { session_id: by, sequence: at })
+                    if (by, at) != (session_id, sequence) =>
+                {
+                    return Ok(Err(Refusal::AlreadyDeleted(*key_id)));
+                }
+                // Deleted by this very request, whose outcome was lost: the store says that it is repeated.
+                Some(SecretRecord::Tombstone { .. }) => tombstone.clone(),
+                Some(live) => Record::encode(&live)?,
+            };
+            let (user_id, tombstone) = (context.user_id, tombstone.clone());
+            changes.push(Change::DeleteSecret { user_id, key_id: *key_id, live, tombstone });
+        }
+        Ok(Ok(changes))
+    }
+}
+
+impl Serve for Request {
+    fn query(&self, context: &Context<'_>) -> Result<Option<Query>, Refusal> {
+        if check_batch(&self.key_ids, MAX_BATCH).is_err() || has_duplicate(&self.key_ids) {
+            return Err(Refusal::Denied);
+        }
+        Ok(Some(Query::Secrets(self.secrets_query(context))))
+    }
+
+    fn serve(self, context: &Context<'_>, found: Option<Found>) -> Result<Effect, Error> {
+        let found = found.ok_or_else(|| Error::stored(RecordName::Answer, "is missing"))?;
+        let mut found = found.secrets(&self.secrets_query(context))?;
+        if found.credential != Some(context.credential) {
+            return Ok(Effect::refuse(Refusal::SessionEnded));
+        }
+        let (changes, reply) = match self.changes(context, &mut found)? {
+            Ok(changes) => (changes, super::Reply::Delete(Reply { key_ids: self.key_ids.clone() })),
+            Err(refusal) => (vec![], super::Reply::Refused(refusal)),
+        };
+        let granted = !changes.is_empty();
+        let refused = context.audit(Action::Delete, false, self.key_ids.clone());
+        let transaction = Transaction {
+            guards: vec![context.guard()],
+            changes,
+            audit: Some(context.audit(Action::Delete, granted, self.key_ids)),
+            otherwise: granted.then_some(refused),
+        };
+        Ok(Effect::write(transaction, reply))
+    }
+}

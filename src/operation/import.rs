@@ -1,0 +1,69 @@
+//! Import: a person's own secret becomes a pending one, in the same way as a generated one. It has no row in the table:
+//! its request is [`super::generate`]'s, its storing [`super::store`]'s (`docs/protocol.md`, "Import").
+
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::fmt;
+
+use rand_core::CryptoRng;
+
+use super::generate;
+use super::store::PendingSecret;
+use crate::client::{Call, ClientSession, Exchange, Framed};
+use crate::codec::{MAX_BATCH, MAX_PAGE};
+use crate::error::{CallerFault, Error, PeerFault, check_batch};
+use crate::kind::PlainSecret;
+use crate::secret::SecretBytes;
+use crate::vault::Vault;
+
+/// An import under way.
+pub struct Import {
+    vault: Arc<Vault>,
+    secrets: Vec<PlainSecret>,
+    binder_nonces: SecretBytes,
+}
+
+impl ClientSession {
+    /// Starts to import 1 to 256 secrets, of 512 KiB together. Gives one [`PendingSecret`] for each, in order: sealed, not
+    /// yet stored. Keep them, then [`ClientSession::store`] them, as generated ones.
+    ///
+    /// # Errors
+    /// [`CallerFault::BatchLength`]; [`CallerFault::TooLong`] for more than 512 KiB.
+    pub fn import(
+        &mut self,
+        secrets: Vec<PlainSecret>,
+        rng: &mut impl CryptoRng,
+    ) -> Result<Exchange<Framed<Import>>, Error> {
+        check_batch(&secrets, MAX_BATCH)?;
+        let len = secrets.iter().fold(0usize, |sum, secret| sum.saturating_add(secret.expose().len()));
+        if len > MAX_PAGE {
+            return Err(CallerFault::TooLong { max: MAX_PAGE }.into());
+        }
+        let binder_nonces = generate::draw_nonces(secrets.len(), rng)?;
+        let kinds = secrets.iter().map(PlainSecret::kind).collect();
+        let request = super::Request::Generate(generate::Request { kinds });
+        let call = Import { vault: Arc::clone(self.vault()), secrets, binder_nonces };
+        self.call(&request, call)
+    }
+}
+
+impl Call for Import {
+    type Output = Vec<PendingSecret>;
+
+    fn answer(&self, reply: super::Reply) -> Result<Self::Output, Error> {
+        let super::Reply::Generate(generate::Reply { server_random }) = reply else {
+            return Err(PeerFault::OutOfOrder.into());
+        };
+        let (nonces, _) = self.binder_nonces.expose().as_chunks::<32>();
+        let seal = |((index, secret), nonce): ((u16, &PlainSecret), &[u8; 32])| {
+            Ok(PendingSecret::new(self.vault.import(secret, server_random, index, nonce)?))
+        };
+        (0..).zip(&self.secrets).zip(nonces).map(seal).collect()
+    }
+}
+
+impl fmt::Debug for Import {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Import").field("secrets", &self.secrets.len()).finish_non_exhaustive()
+    }
+}
