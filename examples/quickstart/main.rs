@@ -3,26 +3,25 @@
 //! A client and a key server in one process, with a store in memory: the messages cross as bytes, and each is printed.
 #![allow(clippy::print_stdout, clippy::print_stderr, missing_docs)]
 
-use std::error::Error;
+mod tour;
+mod world;
+
 use std::io::{BufRead, IsTerminal};
 use std::process::ExitCode;
-use std::time::SystemTime;
 
-use keystow::client::Operation;
 use keystow::storage::{AccountQuery, Attempts};
-use keystow::testing::{InMemoryServer, MemoryStore};
-use keystow::{
-    AccountName, ClientMessage, ClientPolicy, ClientSession, Exchange, Kind, NewSecret, PeerFault, RetrievedSecret,
-    Server, ServerMessage, ServerPolicy, ServerSetup, Timestamp,
-};
-use rand_core::UnwrapErr;
+use keystow::{AccountName, ClientPolicy, Kind, NewSecret, PeerFault, RetrievedSecret};
 use zeroize::Zeroizing;
+
+use world::{IDENTITY, Result, World, hex};
 
 const HELP: &str = "\
 keystow quickstart: registers an account, makes a secret, gets it back on a second device.
 
-usage: cargo run --example quickstart -- [--account NAME] [--kind KIND] [--length BYTES]
+usage: cargo run --example quickstart -- [tour] [--account NAME] [--kind KIND] [--length BYTES]
 
+  tour             everything else that a person does with secrets: list, import, export, sign, delete, change of
+                   password, audit trail, log out, deletion of the account
   --account NAME   1 to 255 bytes; default: ada
   --kind KIND      bytes, secp256k1 or ed25519; default: secp256k1
   --length BYTES   for --kind bytes: 1 to 1024; default: 32
@@ -30,10 +29,6 @@ usage: cargo run --example quickstart -- [--account NAME] [--kind KIND] [--lengt
 
 The password comes by a hidden prompt, or as the first line of standard input if that is no terminal.
 Everything runs in this process, and nothing is kept. Exit codes: 0 done, 1 failed, 2 wrong usage.";
-
-const IDENTITY: &str = "keys.example.com";
-
-type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
 fn main() -> ExitCode {
     let arguments = match Arguments::parse() {
@@ -47,7 +42,8 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    match run(&arguments) {
+    let run = if arguments.tour { tour::run } else { quickstart };
+    match read_password().and_then(|password| run(&arguments.account, arguments.kind, &password)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("quickstart: {error}");
@@ -57,19 +53,21 @@ fn main() -> ExitCode {
 }
 
 struct Arguments {
+    tour: bool,
     account: AccountName,
     kind: Kind,
 }
 
 impl Arguments {
     fn parse() -> Result<Option<Self>> {
-        let (mut account, mut kind, mut length) = ("ada".into(), "secp256k1".to_string(), None);
+        let (mut account, mut kind, mut length, mut tour) = ("ada".into(), "secp256k1".to_string(), None, false);
         let mut parser = lexopt::Parser::from_env();
         while let Some(argument) = parser.next()? {
             match argument {
                 lexopt::Arg::Long("account") => account = parser.value()?,
                 lexopt::Arg::Long("kind") => kind = parser.value()?.to_string_lossy().into_owned(),
                 lexopt::Arg::Long("length") => length = Some(parser.value()?.to_string_lossy().parse()?),
+                lexopt::Arg::Value(word) if word == "tour" => tour = true,
                 lexopt::Arg::Long("help") | lexopt::Arg::Short('h') => return Ok(None),
                 other => return Err(other.unexpected().into()),
             }
@@ -82,7 +80,7 @@ impl Arguments {
             (other, _) => return Err(format!("--kind {other}: not one of bytes, secp256k1, ed25519").into()),
         };
         kind.check_generated()?;
-        Ok(Some(Self { account: AccountName::new(account.as_encoded_bytes())?, kind }))
+        Ok(Some(Self { tour, account: AccountName::new(account.as_encoded_bytes())?, kind }))
     }
 }
 
@@ -95,8 +93,7 @@ fn read_password() -> Result<Zeroizing<String>> {
     Ok(Zeroizing::new(line.trim_end_matches(['\r', '\n']).to_string()))
 }
 
-fn run(Arguments { account, kind }: &Arguments) -> Result<()> {
-    let password = read_password()?;
+fn quickstart(account: &AccountName, kind: Kind, password: &str) -> Result<()> {
     let mut world = World::new()?;
     let client = keystow::Client::new(account.clone(), IDENTITY, ClientPolicy::default())?;
 
@@ -109,7 +106,7 @@ fn run(Arguments { account, kind }: &Arguments) -> Result<()> {
     let mut session = world.converse("", client.log_in(password.as_bytes(), &mut world.rng())?)?;
 
     println!("\n3. Generate and store one secret of the kind {kind}.");
-    let secret = world.make_secret(&mut session, *kind)?;
+    let secret = world.make_secret(&mut session, kind)?;
     println!("   key ID {}", secret.key_id);
     print_public(&secret)?;
 
@@ -127,10 +124,10 @@ fn run(Arguments { account, kind }: &Arguments) -> Result<()> {
     }
 
     println!("\n5. What the server stored, and that it holds no plaintext.");
-    world.assert_no_plaintext(retrieved, &password)?;
+    world.assert_no_plaintext(retrieved, password)?;
 
     println!("\n6. A login with a wrong password.");
-    world.wrong_password(&client, account, &password)
+    world.wrong_password(&client, account, password)
 }
 
 fn print_public(secret: &NewSecret) -> Result<()> {
@@ -141,47 +138,7 @@ fn print_public(secret: &NewSecret) -> Result<()> {
     Ok(())
 }
 
-/// The one process's key server and its store.
-struct World {
-    server: InMemoryServer<MemoryStore>,
-}
-
 impl World {
-    fn new() -> Result<Self> {
-        let mut rng = UnwrapErr(getrandom::SysRng);
-        let server = Server::new(ServerSetup::generate(&mut rng)?, IDENTITY, ServerPolicy::default())?;
-        let mut seed = [0; 8];
-        getrandom::fill(&mut seed)?;
-        Ok(Self { server: InMemoryServer::new(server, MemoryStore::new(), u64::from_ne_bytes(seed)) })
-    }
-
-    /// The system's generator.
-    fn rng(&self) -> UnwrapErr<getrandom::SysRng> {
-        UnwrapErr(getrandom::SysRng)
-    }
-
-    /// Runs an exchange to its end, and prints each message as it crosses.
-    fn converse<O: Operation>(&mut self, what: &str, mut exchange: Exchange<O>) -> Result<O::Output> {
-        loop {
-            let request = exchange.message().encode()?;
-            println!("   client -> server  {:<30}{:>6} bytes", client_step(exchange.message(), what), request.len());
-            let answer = self.server.handle(&request, now()?)?;
-            let message = ServerMessage::decode(&answer)?;
-            println!("   client <- server  {:<30}{:>6} bytes", server_step(&message, what), answer.len());
-            if let Some(outcome) = exchange.receive(message)? {
-                return Ok(outcome?);
-            }
-        }
-    }
-
-    fn make_secret(&mut self, session: &mut ClientSession, kind: Kind) -> Result<NewSecret> {
-        let generate = session.generate(&[kind], &mut self.rng())?;
-        let pending = self.converse(" generate", generate)?;
-        // Here an application would keep `pending`: it can be stored as it is after a crash.
-        let stored = self.converse(" store", session.store(&pending)?)?;
-        stored.into_iter().next().ok_or_else(|| "nothing was stored".into())
-    }
-
     fn assert_no_plaintext(&self, secret: &RetrievedSecret, password: &str) -> Result<()> {
         for (table, bytes) in self.server.store.stored_bytes() {
             println!("   {table:<8}{:>5} bytes: {}...", bytes.len(), hex(bytes.get(..24).unwrap_or(bytes)));
@@ -222,34 +179,4 @@ impl World {
         let counter = AccountQuery::new(account.clone()).counter();
         Ok(self.server.store.attempts.get(&counter).map_or(0, |attempts: &Attempts| attempts.count))
     }
-}
-
-fn client_step(message: &ClientMessage, what: &str) -> String {
-    match message {
-        ClientMessage::RegistrationRequest { .. } => "RegistrationRequest".to_string(),
-        ClientMessage::RegistrationUpload { .. } => "RegistrationUpload".to_string(),
-        ClientMessage::LoginRequest { .. } => "LoginRequest (KE1)".to_string(),
-        ClientMessage::LoginFinish { .. } => "LoginFinish (KE3)".to_string(),
-        ClientMessage::Frame(frame) => format!("Frame {}{what}", frame.sequence),
-    }
-}
-
-fn server_step(message: &ServerMessage, what: &str) -> String {
-    match message {
-        ServerMessage::RegistrationResponse { .. } => "RegistrationResponse".to_string(),
-        ServerMessage::Registered { .. } => "Registered".to_string(),
-        ServerMessage::LoginResponse { .. } => "LoginResponse (KE2)".to_string(),
-        ServerMessage::Refused { refusal, .. } => format!("Refused: {refusal}"),
-        ServerMessage::Frame(frame) if what.is_empty() => format!("Frame {} welcome", frame.sequence),
-        ServerMessage::Frame(frame) => format!("Frame {}{what}", frame.sequence),
-    }
-}
-
-fn now() -> Result<Timestamp> {
-    let elapsed = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?;
-    Ok(Timestamp::from_millis(u64::try_from(elapsed.as_millis())?))
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
