@@ -148,7 +148,7 @@ impl ServerSession {
                 turn(self, 1).reply(Some(State::Ended), over)
             }
             (State::Registering(registering), ClientMessage::RegistrationUpload { upload, wrap, transcript, .. }) => {
-                let transaction = registering.serve_upload(session_id, now, upload, wrap, transcript)?;
+                let transaction = registering.serve_upload((session_id, fingerprint), now, upload, wrap, transcript)?;
                 let registered = || Answer::Plain(ServerMessage::Registered { session_id });
                 let endings = Endings { next: Some(State::Ended), applied: registered(), repeated: registered() };
                 Ok(turn(self, 1).write(transaction, endings))
@@ -157,7 +157,8 @@ impl ServerSession {
                 turn(self, 1).reply(Some(State::Ended), over)
             }
             (State::AwaitingKe3(awaiting), ClientMessage::LoginFinish { ke3, .. }) => {
-                let (open, transaction, welcome) = awaiting.serve(&self.server, session_id, now, &ke3)?;
+                let (open, transaction, welcome) =
+                    awaiting.serve(&self.server, (session_id, fingerprint), now, &ke3)?;
                 let next = Some(State::Open(Box::new(open)));
                 let endings =
                     Endings { next, applied: Answer::Sealed(welcome.clone()), repeated: Answer::Sealed(welcome) };

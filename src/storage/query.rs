@@ -3,6 +3,7 @@
 
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
+use core::fmt;
 
 use super::{AccountRecord, Attempts, Record, SecretRecord};
 use crate::error::{Error, RecordName};
@@ -21,10 +22,8 @@ pub enum Query {
 }
 
 /// What the store found: see [`AccountQuery::found`] and [`SecretsQuery::found`].
-#[derive(Debug)]
 pub struct Found(pub(crate) Answer);
 
-#[derive(Debug)]
 pub(crate) enum Answer {
     Account { name: AccountName, record: Option<Vec<u8>>, attempts: Option<Attempts> },
     Secrets { query: SecretsQuery, credential: Option<CredentialId>, records: Vec<(KeyId, Vec<u8>)> },
@@ -92,6 +91,16 @@ impl SecretsQuery {
     #[must_use]
     pub fn found(&self, credential: Option<CredentialId>, records: Vec<(KeyId, Vec<u8>)>) -> Found {
         Found(Answer::Secrets { query: self.clone(), credential, records })
+    }
+}
+
+impl fmt::Debug for Found {
+    /// Which query is answered: what was found is not shown.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            Answer::Account { name, .. } => f.debug_tuple("Found").field(name).finish(),
+            Answer::Secrets { query, .. } => f.debug_tuple("Found").field(query).finish(),
+        }
     }
 }
 

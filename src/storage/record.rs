@@ -97,6 +97,7 @@ pub struct AuditEntry {
     pub(crate) user_id: UserId,
     pub(crate) session_id: SessionId,
     pub(crate) sequence: u64,
+    pub(crate) request: [u8; 16],
     pub(crate) at: Timestamp,
     pub(crate) action: Action,
     pub(crate) granted: bool,
@@ -121,11 +122,15 @@ pub enum Action {
 }
 
 impl AuditEntry {
-    /// A unique key, 41 bytes: `user_id[16] ‖ session_id[16] ‖ sequence[8] ‖ granted[1]`, big-endian.
+    /// A unique key, 57 bytes: `user_id[16] ‖ session_id[16] ‖ sequence[8] ‖ request[16] ‖ granted[1]`, big-endian.
+    ///
+    /// The request's fingerprint is in it because a client whose generator repeats opens a session under an old ID:
+    /// the server's fresh keys make its requests other ones all the same.
     #[must_use]
-    pub fn key(&self) -> [u8; 41] {
-        let mut key = [0; 41];
-        let parts = [self.user_id.as_bytes(), &self.session_id.as_bytes()[..], &self.sequence.to_be_bytes()];
+    pub fn key(&self) -> [u8; 57] {
+        let mut key = [0; 57];
+        let sequence = self.sequence.to_be_bytes();
+        let parts = [self.user_id.as_bytes(), &self.session_id.as_bytes()[..], &sequence, &self.request];
         for (byte, value) in key.iter_mut().zip(parts.into_iter().flatten().chain([&u8::from(self.granted)])) {
             *byte = *value;
         }
