@@ -239,8 +239,11 @@ impl PublicComponent {
     pub(crate) fn is_valid(&self) -> bool {
         match self {
             Self::Secp256k1(bytes) => k256::PublicKey::from_sec1_bytes(bytes).is_ok(),
-            Self::Ed25519(bytes) => ed25519_dalek::VerifyingKey::from_bytes(bytes)
-                .is_ok_and(|key| !key.is_weak() && &key.to_bytes() == bytes),
+            Self::Ed25519(bytes) => {
+                // dalek takes a point that isn't written canonically: RFC 8032, section 5.1.3, doesn't.
+                ed25519_dalek::VerifyingKey::from_bytes(bytes)
+                    .is_ok_and(|key| !key.is_weak() && key.to_edwards().compress().as_bytes() == bytes)
+            }
         }
     }
 }
@@ -318,6 +321,12 @@ mod tests {
         let mut low_order = [0; 32];
         low_order[0] = 1;
         assert!(!PublicComponent::Ed25519(low_order).is_valid(), "the identity");
-        assert!(!PublicComponent::Ed25519([0xff; 32]).is_valid(), "not canonical");
+        // y = p + 3 is y = 3, a point of large order, written a second way.
+        let mut three = [0; 32];
+        three[0] = 3;
+        let mut again = [0xff; 32];
+        (again[0], again[31]) = (0xf0, 0x7f);
+        assert!(PublicComponent::Ed25519(three).is_valid());
+        assert!(!PublicComponent::Ed25519(again).is_valid(), "not canonical");
     }
 }

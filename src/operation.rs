@@ -118,6 +118,7 @@ impl Context<'_> {
             user_id: self.user_id,
             session_id: self.session_id,
             sequence: self.sequence,
+            request: self.fingerprint,
             at: self.now,
             action,
             granted,

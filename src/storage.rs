@@ -4,11 +4,12 @@
 //! [`Transaction`] all or nothing. Nothing else of a database is needed, and no lock outlives a call.
 //! [`crate::testing::conformance`] (feature `testing`) checks an implementation.
 
+mod found;
 pub(crate) mod query;
 mod record;
 mod transaction;
 
-pub(crate) use query::FoundSecrets;
+pub(crate) use found::FoundSecrets;
 pub use query::{AccountQuery, AuditQuery, Found, Query, SecretsPageQuery, SecretsQuery};
 pub(crate) use record::{AccountRecord, SecretRecord};
 

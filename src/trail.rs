@@ -19,6 +19,7 @@ pub struct AuditEntry {
     pub(crate) user_id: UserId,
     pub(crate) session_id: SessionId,
     pub(crate) sequence: u64,
+    pub(crate) request: [u8; 16],
     pub(crate) at: Timestamp,
     pub(crate) action: Action,
     pub(crate) granted: bool,
@@ -62,11 +63,15 @@ impl Action {
 }
 
 impl AuditEntry {
-    /// A unique key, 41 bytes: `user_id[16] ‖ session_id[16] ‖ sequence[8] ‖ granted[1]`, big-endian.
+    /// A unique key, 57 bytes: `user_id[16] ‖ session_id[16] ‖ sequence[8] ‖ request[16] ‖ granted[1]`, big-endian.
+    ///
+    /// The request's fingerprint is in it because a client whose generator repeats opens a session under an old ID:
+    /// the server's fresh keys make its requests other ones all the same.
     #[must_use]
-    pub fn key(&self) -> [u8; 41] {
-        let mut key = [0; 41];
-        let parts = [self.user_id.as_bytes(), &self.session_id.as_bytes()[..], &self.sequence.to_be_bytes()];
+    pub fn key(&self) -> [u8; 57] {
+        let mut key = [0; 57];
+        let sequence = self.sequence.to_be_bytes();
+        let parts = [self.user_id.as_bytes(), &self.session_id.as_bytes()[..], &sequence, &self.request];
         for (byte, value) in key.iter_mut().zip(parts.into_iter().flatten().chain([&u8::from(self.granted)])) {
             *byte = *value;
         }
@@ -76,7 +81,13 @@ impl AuditEntry {
     /// Where the entry stands in its account's trail: by time, then by session and sequence.
     #[must_use]
     pub fn place(&self) -> AuditPlace {
-        AuditPlace { at: self.at, session_id: self.session_id, sequence: self.sequence, granted: self.granted }
+        AuditPlace {
+            at: self.at,
+            session_id: self.session_id,
+            sequence: self.sequence,
+            request: self.request,
+            granted: self.granted,
+        }
     }
 
     /// The entry's bytes, to store beside whatever columns the engine wants to search by.
@@ -138,7 +149,8 @@ impl AuditEntry {
     }
 }
 
-/// A place in an account's audit trail, compared in the order of its fields; engines order by the same four columns.
+/// A place in an account's audit trail, compared in the order of its fields: engines order by time, and then by
+/// [`AuditEntry::key`], which comes to the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct AuditPlace {
     /// When it happened.
@@ -147,6 +159,8 @@ pub struct AuditPlace {
     pub session_id: SessionId,
     /// The request's number in it.
     pub sequence: u64,
+    /// Which request it was.
+    pub request: [u8; 16],
     /// Whether it was done.
     pub granted: bool,
 }

@@ -204,15 +204,14 @@ mod tests {
     /// The PRF depends on each of its inputs: fresh if either side's bytes are fresh.
     #[test]
     fn a_secret_changes_with_either_sides_random_bytes_the_index_and_the_vault() {
-        let (vault, ..) = vault(1);
-        let secret = |sealed| vault.open(&sealed).unwrap().expose().to_vec();
-        let base = secret(generate(&vault, 1, 1, 0, 1));
-        assert_eq!(base, secret(generate(&vault, 1, 1, 0, 2)), "the binder's nonce is no input");
-        assert_ne!(base, secret(generate(&vault, 2, 1, 0, 1)));
-        assert_ne!(base, secret(generate(&vault, 1, 2, 0, 1)));
-        assert_ne!(base, secret(generate(&vault, 1, 1, 1, 1)));
-        let (other, ..) = super::tests::vault(2);
-        assert_ne!(base, other.open(&generate(&other, 1, 1, 0, 1)).unwrap().expose());
+        let ((one, ..), (two, ..)) = (vault(1), vault(2));
+        let secret = |sealed| one.open(&sealed).unwrap().expose().to_vec();
+        let base = secret(generate(&one, 1, 1, 0, 1));
+        assert_eq!(base, secret(generate(&one, 1, 1, 0, 2)), "the binder's nonce is no input");
+        assert_ne!(base, secret(generate(&one, 2, 1, 0, 1)));
+        assert_ne!(base, secret(generate(&one, 1, 2, 0, 1)));
+        assert_ne!(base, secret(generate(&one, 1, 1, 1, 1)));
+        assert_ne!(base, two.open(&generate(&two, 1, 1, 0, 1)).unwrap().expose());
     }
 
     /// Rule 13: one header is one plaintext, even if both random sources repeat.

@@ -2,9 +2,7 @@
 
 use keystow::operation::delete_account::Deleted;
 use keystow::operation::list::Listing;
-use keystow::{
-    AccountName, AuditFilter, Client, ClientPolicy, ClientSession, Kind, NewSecret, PlainSecret, Refusal,
-};
+use keystow::{AccountName, AuditFilter, Client, ClientPolicy, ClientSession, Kind, NewSecret, PlainSecret, Refusal};
 
 use crate::world::{IDENTITY, Result, World, hex};
 
@@ -98,7 +96,12 @@ fn audit(world: &mut World, session: &mut ClientSession) -> Result<()> {
     let page = world.converse(" audit", session.audit(AuditFilter::default(), None, 256)?)?;
     for entry in page.entries {
         let outcome = if entry.granted() { "done" } else { "refused" };
-        println!("   {} ms  {:?}, {outcome}, {} secrets", entry.at().as_millis(), entry.action(), entry.key_ids().len());
+        println!(
+            "   {} ms  {:?}, {outcome}, {} secrets",
+            entry.at().as_millis(),
+            entry.action(),
+            entry.key_ids().len()
+        );
     }
     Ok(())
 }

@@ -6,7 +6,8 @@ use std::time::SystemTime;
 use keystow::client::Operation;
 use keystow::testing::{InMemoryServer, MemoryStore};
 use keystow::{
-    ClientMessage, ClientSession, Exchange, Kind, NewSecret, Server, ServerMessage, ServerPolicy, ServerSetup, Timestamp,
+    ClientMessage, ClientSession, Exchange, Kind, NewSecret, Server, ServerMessage, ServerPolicy, ServerSetup,
+    Timestamp,
 };
 use rand_core::UnwrapErr;
 

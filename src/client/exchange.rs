@@ -84,7 +84,7 @@ pub trait Operation: Sized {
 
 /// What comes next in an exchange.
 #[doc(hidden)]
-#[allow(missing_debug_implementations)] // it holds keys, and lives for one statement
+#[expect(missing_debug_implementations, reason = "it holds keys, and lives for one statement")]
 pub enum Next<O: Operation> {
     /// Another message to send.
     Send(O, ClientMessage),

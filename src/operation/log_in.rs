@@ -187,7 +187,9 @@ impl fmt::Debug for LogIn {
 
 // --- server half ---------------------------------------------------------------------------------------
 
+use crate::error::RecordName;
 use crate::id::{AccountName, CounterId, CredentialId};
+use crate::message::Fingerprint;
 use crate::server::{Open, Server};
 use crate::storage::{AccountQuery, Action, AuditEntry, Change, Found, Guard, Transaction};
 use crate::suite::opaque::{AwaitedLogin, CheckedKe1, Ke1, Ke3};
@@ -243,8 +245,11 @@ impl Requested {
         let unknown = CredentialId::from_bytes(sha256(&[label::UNKNOWN_ACCOUNT, account.as_bytes()]));
         let credential = if found.exists { found.record.credential } else { unknown };
         let identity = opaque::Identity { account, server: server.identity() };
-        let (login, ke2) =
-            server.setup().start_login(draw, &found.record.upload, self.ke1, &credential, identity, self.profile)?;
+        // KE1 was checked: only the record can be at fault now.
+        let (login, ke2) = server
+            .setup()
+            .start_login(draw, &found.record.upload, self.ke1, &credential, identity, self.profile)
+            .map_err(|_| Error::stored(RecordName::Account(account.clone()), "holds an invalid upload"))?;
         let policy = server.policy();
         let counter = self.query.counter();
         let window_ends = policy.window_ends(&counter, now);
@@ -276,7 +281,7 @@ impl AwaitingKe3 {
     pub(crate) fn serve(
         &self,
         server: &Server,
-        session_id: SessionId,
+        (session_id, request): (SessionId, Fingerprint),
         now: Timestamp,
         ke3: &Ke3,
     ) -> Result<(Open, Transaction, Reply), Error> {
@@ -296,6 +301,7 @@ impl AwaitingKe3 {
                 user_id,
                 session_id,
                 sequence: LOGIN_SEQUENCE,
+                request,
                 at: now,
                 action: Action::LogIn { attempts_spent: self.attempts_spent },
                 granted: true,

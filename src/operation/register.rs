@@ -117,7 +117,7 @@ impl fmt::Debug for Register {
 use subtle::ConstantTimeEq;
 
 use crate::id::{AccountName, CredentialId, Timestamp};
-use crate::message::Wrap;
+use crate::message::{Fingerprint, Wrap};
 use crate::server::Server;
 use crate::storage::{AccountRecord, Action, AuditEntry, Change, Record, Transaction};
 use crate::suite::opaque::Upload;
@@ -163,7 +163,7 @@ impl Registering {
     /// Checks the upload and composes the one transaction that makes the account.
     pub(crate) fn serve_upload(
         &self,
-        session_id: SessionId,
+        (session_id, request): (SessionId, Fingerprint),
         now: Timestamp,
         upload: Box<Upload>,
         wrap: Wrap,
@@ -182,6 +182,7 @@ impl Registering {
                 user_id,
                 session_id,
                 sequence: 1,
+                request,
                 at: now,
                 action: Action::Register,
                 granted: true,

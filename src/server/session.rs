@@ -172,7 +172,7 @@ impl ServerSession {
                 turn(self, 1).reply(Some(State::Ended), over, Becomes::Same)
             }
             (State::Registering(registering), ClientMessage::RegistrationUpload { upload, wrap, transcript, .. }) => {
-                let transaction = registering.serve_upload(session_id, now, upload, wrap, transcript)?;
+                let transaction = registering.serve_upload((session_id, fingerprint), now, upload, wrap, transcript)?;
                 let registered = || Answer::Plain(ServerMessage::Registered { session_id });
                 let next = Some(State::Ended);
                 let endings =
@@ -183,7 +183,8 @@ impl ServerSession {
                 turn(self, 1).reply(Some(State::Ended), over, Becomes::Same)
             }
             (State::AwaitingKe3(awaiting), ClientMessage::LoginFinish { ke3, .. }) => {
-                let (open, transaction, welcome) = awaiting.serve(&self.server, session_id, now, &ke3)?;
+                let (open, transaction, welcome) =
+                    awaiting.serve(&self.server, (session_id, fingerprint), now, &ke3)?;
                 let next = Some(State::Open(Box::new(open)));
                 let (applied, repeated) = (Answer::Sealed(welcome.clone()), Answer::Sealed(welcome));
                 let endings = Endings { next, applied, repeated, credential: Becomes::Same };

@@ -1,11 +1,13 @@
 //! Key stretching: Argon2id (RFC 9106) with parameters that are values.
 
+use alloc::vec::Vec;
 use core::fmt;
 
-use argon2::{Algorithm, Argon2, Params, Version};
+use argon2::{Algorithm, Argon2, Block, Params, Version};
 use opaque_ke::errors::InternalError;
 use opaque_ke::generic_array::{ArrayLength, GenericArray};
 use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
 
 use crate::error::{CallerFault, Error};
 
@@ -99,12 +101,16 @@ impl fmt::Display for KsfProfile {
 impl opaque_ke::ksf::Ksf for KsfProfile {
     /// RFC 9807, section 7: Argon2id, version 0x13, a salt of 16 zero bytes, an output as long as the hash.
     fn hash<L: ArrayLength<u8>>(&self, input: GenericArray<u8, L>) -> Result<GenericArray<u8, L>, InternalError> {
-        let input = zeroize::Zeroizing::new(input);
+        let input = Zeroizing::new(input);
         let params =
             Params::new(self.memory_kib, self.passes, self.lanes, None).map_err(|_| InternalError::KsfError)?;
+        // The memory is a function of the password: it is wiped before it is freed, and running out of it is an error.
+        let mut memory = Zeroizing::new(Vec::new());
+        memory.try_reserve_exact(params.block_count()).map_err(|_| InternalError::KsfError)?;
+        memory.resize(params.block_count(), Block::new());
         let mut output = GenericArray::default();
         Argon2::new(Algorithm::Argon2id, Version::V0x13, params)
-            .hash_password_into(&input, &[0; 16], &mut output)
+            .hash_password_into_with_memory(&input, &[0; 16], &mut output, memory.as_mut_slice())
             .map_err(|_| InternalError::KsfError)?;
         Ok(output)
     }

@@ -6,6 +6,7 @@
 
 use alloc::boxed::Box;
 use alloc::sync::Arc;
+use core::fmt;
 
 use opaque_ke::errors::ProtocolError;
 use opaque_ke::rand::{CryptoRng, Error as RandError, RngCore};
@@ -34,7 +35,9 @@ impl CipherSuite for Suite {
 }
 
 /// An OPAQUE message: exactly `N` bytes.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+///
+/// `Debug` shows its length alone: an upload holds the masking key.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OpaqueMessage<const N: usize>(#[serde(with = "BigArray")] [u8; N]);
 
 impl<const N: usize> OpaqueMessage<N> {
@@ -53,6 +56,12 @@ impl<const N: usize> OpaqueMessage<N> {
     fn copy(bytes: &[u8]) -> Result<Box<Self>, Error> {
         let bytes = bytes.try_into().map_err(|_| PeerFault::InvalidElement)?;
         Ok(Box::new(Self(bytes)))
+    }
+}
+
+impl<const N: usize> fmt::Debug for OpaqueMessage<N> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "OpaqueMessage({N} bytes)")
     }
 }
 

@@ -98,7 +98,8 @@ fn record(number: u64) -> Result<Record, String> {
 
 fn entry(user_id: UserId, session: u8, sequence: u64, granted: bool) -> AuditEntry {
     let session_id = SessionId::from_bytes([session; 16]);
-    AuditEntry { user_id, session_id, sequence, at: window(1), action: Action::Store, granted, key_ids: vec![] }
+    let (request, action) = ([0; 16], Action::Store);
+    AuditEntry { user_id, session_id, sequence, request, at: window(1), action, granted, key_ids: vec![] }
 }
 
 fn create(name: &str, number: u8, session: u8) -> Result<Transaction, String> {

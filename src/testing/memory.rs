@@ -25,7 +25,7 @@ pub struct MemoryStore {
     /// Vault heads by user and epoch.
     pub heads: BTreeMap<(UserId, u64), Vec<u8>>,
     /// Audit entries by [`AuditEntry::key`].
-    pub audit: BTreeMap<[u8; 41], AuditEntry>,
+    pub audit: BTreeMap<[u8; 57], AuditEntry>,
 }
 
 /// An account: what the guards need as columns, the rest as a record.

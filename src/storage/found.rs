@@ -1,0 +1,150 @@
+//! Answers to queries, checked: what the store found is believed only once it fits what was asked for.
+
+use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
+
+use super::query::{AccountQuery, Answer, AuditQuery, Found, SecretsPageQuery, SecretsQuery};
+use super::{AccountRecord, Attempts, AuditEntry, Record, SecretRecord};
+use crate::error::{Error, RecordName};
+use crate::header::SealedSecret;
+use crate::id::{CredentialId, KeyId, UserId};
+
+/// A checked answer to an [`AccountQuery`]: the account's record, or the one that stands in for it.
+pub(crate) struct FoundAccount {
+    pub(crate) record: AccountRecord,
+    pub(crate) exists: bool,
+    pub(crate) attempts: Attempts,
+}
+
+impl Found {
+    /// Takes the answer to `query`, its record checked against the name. `dummy` is decoded where there is none, so that
+    /// an unknown name takes the same path.
+    pub(crate) fn account(self, query: &AccountQuery, dummy: &Record) -> Result<FoundAccount, Error> {
+        match self.0 {
+            Answer::Account { name, record, attempts } if name == query.name => {
+                let fault = |problem| Error::stored(RecordName::Account(name.clone()), problem);
+                let exists = record.is_some();
+                let record = AccountRecord::decode(record.as_deref().unwrap_or(dummy.as_bytes())).map_err(fault)?;
+                if exists && record.name != name {
+                    return Err(fault("belongs to another name"));
+                }
+                Ok(FoundAccount { record, exists, attempts: attempts.unwrap_or_default() })
+            }
+            _ => Err(Error::stored(RecordName::Answer, "answers another query")),
+        }
+    }
+}
+
+/// A checked answer to a [`SecretsQuery`].
+pub(crate) struct FoundSecrets {
+    pub(crate) credential: Option<CredentialId>,
+    records: BTreeMap<KeyId, SecretRecord>,
+}
+
+impl FoundSecrets {
+    /// The record under this key ID, live or tombstone.
+    pub(crate) fn take(&mut self, key_id: KeyId) -> Option<SecretRecord> {
+        self.records.remove(&key_id)
+    }
+
+    /// The live secret under this key ID.
+    pub(crate) fn live(&mut self, key_id: KeyId) -> Option<SealedSecret> {
+        match self.take(key_id) {
+            Some(SecretRecord::Live(secret)) => Some(secret),
+            Some(SecretRecord::Tombstone { .. }) | None => None,
+        }
+    }
+}
+
+/// A checked answer to a [`SecretsPageQuery`]: records in ascending order of their key IDs.
+pub(crate) struct FoundPage {
+    pub(crate) credential: Option<CredentialId>,
+    pub(crate) records: Vec<(KeyId, SecretRecord)>,
+}
+
+/// A checked answer to an [`AuditQuery`].
+pub(crate) struct FoundAudit {
+    pub(crate) credential: Option<CredentialId>,
+    pub(crate) entries: Vec<AuditEntry>,
+}
+
+fn decode_secret(user_id: UserId, key_id: KeyId, bytes: &[u8]) -> Result<SecretRecord, Error> {
+    let fault = |problem| Error::stored(RecordName::Secret(user_id, key_id), problem);
+    let record = SecretRecord::decode(bytes).map_err(fault)?;
+    record.check(user_id, key_id).map_err(fault)?;
+    Ok(record)
+}
+
+impl Found {
+    /// Takes the answer to `query`: every record was asked for, stands there once, decodes, and belongs to its
+    /// key ID and user.
+    pub(crate) fn secrets(self, query: &SecretsQuery) -> Result<FoundSecrets, Error> {
+        match self.0 {
+            Answer::Secrets { query: answered, credential, records } if answered == *query => {
+                let mut checked = BTreeMap::new();
+                for (key_id, bytes) in records {
+                    let fault = |problem| Error::stored(RecordName::Secret(query.user_id, key_id), problem);
+                    if !query.key_ids.contains(&key_id) {
+                        return Err(fault("was not asked for"));
+                    }
+                    if checked.insert(key_id, decode_secret(query.user_id, key_id, &bytes)?).is_some() {
+                        return Err(fault("stands there twice"));
+                    }
+                }
+                Ok(FoundSecrets { credential, records: checked })
+            }
+            _ => Err(Error::stored(RecordName::Answer, "answers another query")),
+        }
+    }
+
+    /// Takes the answer to `query`: at most as many records as asked for, after the one that was named, strictly
+    /// ascending.
+    pub(crate) fn page(self, query: &SecretsPageQuery) -> Result<FoundPage, Error> {
+        match self.0 {
+            Answer::SecretsPage { query: answered, credential, records } if answered == *query => {
+                if records.len() > usize::from(query.limit) {
+                    return Err(Error::stored(RecordName::Answer, "has more records than were asked for"));
+                }
+                let mut last = query.after;
+                let mut checked = Vec::with_capacity(records.len());
+                for (key_id, bytes) in records {
+                    if last.is_some_and(|last| key_id <= last) {
+                        return Err(Error::stored(RecordName::Secret(query.user_id, key_id), "is out of order"));
+                    }
+                    last = Some(key_id);
+                    checked.push((key_id, decode_secret(query.user_id, key_id, &bytes)?));
+                }
+                Ok(FoundPage { credential, records: checked })
+            }
+            _ => Err(Error::stored(RecordName::Answer, "answers another query")),
+        }
+    }
+
+    /// Takes the answer to `query`: at most as many entries as asked for, each of this user's, within the filter, in
+    /// order.
+    pub(crate) fn audit(self, query: &AuditQuery) -> Result<FoundAudit, Error> {
+        let fault = |problem| Error::stored(RecordName::Audit(query.user_id), problem);
+        match self.0 {
+            Answer::Audit { query: answered, credential, entries } if answered == *query => {
+                if entries.len() > usize::from(query.limit) {
+                    return Err(fault("has more entries than were asked for"));
+                }
+                let mut last = query.after;
+                let mut checked = Vec::with_capacity(entries.len());
+                for bytes in entries {
+                    let entry = AuditEntry::from_bytes(&bytes).map_err(|_| fault("can't be decoded"))?;
+                    if !query.takes(&entry) {
+                        return Err(fault("has an entry that was not asked for"));
+                    }
+                    if last.is_some_and(|last| entry.place() <= last) {
+                        return Err(fault("is out of order"));
+                    }
+                    last = Some(entry.place());
+                    checked.push(entry);
+                }
+                Ok(FoundAudit { credential, entries: checked })
+            }
+            _ => Err(Error::stored(RecordName::Answer, "answers another query")),
+        }
+    }
+}
