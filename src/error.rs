@@ -49,7 +49,8 @@ pub enum PeerFault {
     WrongSequence,
     /// The frame's seal is broken: garbled, forged, replayed, or from another session.
     Unauthenticated,
-    /// The registration's transcript differs on the two sides: a message was damaged on the way.
+    /// The registration's transcript differs on the two sides: a message was damaged on the way, or the client means
+    /// a deployment with another server identity.
     Transcript,
     /// The login failed: a wrong password, an unknown account, or an answer that is not the server's. OPAQUE can't
     /// tell these apart, by design.
@@ -154,7 +155,7 @@ pub enum CallerFault {
         /// Bytes allowed.
         max: usize,
     },
-    /// A server policy's value is zero or too great.
+    /// A server policy's value is zero.
     Policy(&'static str),
 }
 
@@ -252,7 +253,9 @@ impl fmt::Display for PeerFault {
             Self::OutOfOrder => f.write_str("a message that doesn't fit the session's state"),
             Self::WrongSequence => f.write_str("a sequence number that was used or skipped over"),
             Self::Unauthenticated => f.write_str("a frame whose seal is broken"),
-            Self::Transcript => f.write_str("a registration that was damaged on the way"),
+            Self::Transcript => {
+                f.write_str("a registration that was damaged on the way, or is meant for another server")
+            }
             Self::LoginFailed => {
                 f.write_str("the login failed: wrong password, unknown account, or not the server's answer")
             }

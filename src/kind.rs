@@ -238,7 +238,9 @@ impl PublicComponent {
     /// Whether the bytes are a valid public key: a point of the curve, and for Ed25519 not one of small order.
     pub(crate) fn is_valid(&self) -> bool {
         match self {
-            Self::Secp256k1(bytes) => k256::PublicKey::from_sec1_bytes(bytes).is_ok(),
+            // The sec1 crate takes 33 bytes tagged 5 for a point too ("compact"): SEC 1 has 2 and 3.
+            Self::Secp256k1(bytes @ [2 | 3, ..]) => k256::PublicKey::from_sec1_bytes(bytes).is_ok(),
+            Self::Secp256k1(_) => false,
             Self::Ed25519(bytes) => {
                 // dalek takes a point that isn't written canonically: RFC 8032, section 5.1.3, doesn't.
                 ed25519_dalek::VerifyingKey::from_bytes(bytes)

@@ -184,19 +184,21 @@ impl Frame {
     }
 }
 
-/// What a side saw of a registration's first exchange: SHA-256 of the request's bytes, SHA-256 of the response's.
-pub(crate) struct RegistrationTranscript([[u8; 32]; 2]);
+/// What a side knows of a registration after its first exchange: SHA-256 of the server identity, of the request's bytes, of
+/// the response's.
+pub(crate) struct RegistrationTranscript([[u8; 32]; 3]);
 
 impl RegistrationTranscript {
-    pub(crate) fn new(request: &ClientMessage, response: &ServerMessage) -> Result<Self, Error> {
-        Ok(Self([sha256(&[&request.encode()?]), sha256(&[&response.encode()?])]))
+    pub(crate) fn new(identity: &[u8], request: &ClientMessage, response: &ServerMessage) -> Result<Self, Error> {
+        Ok(Self([sha256(&[identity]), sha256(&[&request.encode()?]), sha256(&[&response.encode()?])]))
     }
 
-    /// The hash that the upload carries, by which the server finds out that a message was damaged on the way:
-    /// `SHA-256("keystow v1 registration transcript" ‖ SHA-256(request) ‖ SHA-256(response) ‖ upload ‖ wrap)`.
+    /// The hash that the upload carries, by which the server finds out that a message was damaged on the way, or that the
+    /// client means another deployment: `SHA-256("keystow v1 registration transcript" ‖ SHA-256(server identity) ‖
+    /// SHA-256(request) ‖ SHA-256(response) ‖ upload ‖ wrap)`. Either way no one could log in to the account.
     pub(crate) fn with_upload(&self, upload: &Upload, wrap: &Wrap) -> [u8; 32] {
-        let Self([request, response]) = self;
-        sha256(&[label::REGISTRATION, request, response, upload.as_bytes(), wrap])
+        let Self([identity, request, response]) = self;
+        sha256(&[label::REGISTRATION, identity, request, response, upload.as_bytes(), wrap])
     }
 }
 

@@ -70,7 +70,8 @@ impl Client {
     /// attempt goes on with the next profile: a new message, a new session ID, one more charged attempt.
     ///
     /// [`PeerFault::LoginFailed`] says that the password is wrong, or the account unknown, or the answer not the
-    /// server's: OPAQUE can't tell. [`crate::Refusal::TryAgainAt`] says that too many attempts failed.
+    /// server's: OPAQUE can't tell. [`crate::Refusal::TryAgainAt`] says that too many attempts failed: start a new
+    /// login then, since the same message gets the same refusal.
     ///
     /// # Errors
     /// [`crate::CallerFault::PasswordLength`].

@@ -101,7 +101,8 @@ fn upload(
         return Err(PeerFault::WrongServerKey.into());
     }
     let (_, wrap) = Vault::create(&result.export_key, user_id, draw)?;
-    let transcript = RegistrationTranscript::new(request, response)?.with_upload(&result.upload, &wrap);
+    let transcript =
+        RegistrationTranscript::new(&config.server_identity, request, response)?.with_upload(&result.upload, &wrap);
     let message = ClientMessage::RegistrationUpload { session_id, upload: result.upload, wrap, transcript };
     Ok((message, Registered { user_id, server_key: result.server_key }))
 }
@@ -149,7 +150,7 @@ pub(crate) fn serve_request(
     let credential = CredentialId::from_bytes(draw.bytes());
     let evaluated = server.setup().evaluate(blinded, &credential)?;
     let response = ServerMessage::RegistrationResponse { session_id, user_id, evaluated };
-    let transcript = RegistrationTranscript::new(request, &response)?;
+    let transcript = RegistrationTranscript::new(server.identity(), request, &response)?;
     let until = now.after(server.policy().handshake_timeout);
     Ok((Registering { account: account.clone(), user_id, credential, transcript, until }, response))
 }

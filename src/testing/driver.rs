@@ -71,7 +71,8 @@ impl<S: Store> InMemoryServer<S> {
     /// As [`InMemoryServer::handle`].
     pub fn answer(&mut self, message: ClientMessage, now: Timestamp) -> Result<ServerMessage, DriveError<S::Error>> {
         let session_id = message.session_id()?;
-        // A message that no session knows and that is refused must not leave a session behind (rule 23).
+        // A message that no session knows and that is refused must not leave a session behind (rule 23). Here that goes for
+        // a store that fails as well: sent again, the message opens another session, with other draws.
         let (mut fresh, server, rng) = (None, &self.server, &mut self.rng);
         let session = match self.sessions.get_mut(&session_id) {
             Some(session) => session,

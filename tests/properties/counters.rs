@@ -105,6 +105,7 @@ fn entry(request: u64) -> AuditEntry {
         "user_id": vec![1; 16],
         "session_id": vec![2; 16],
         "sequence": request,
+        "request": vec![3; 16],
         "at": 0,
         "action": { "LogIn": { "attempts_spent": 0 } },
         "granted": true,

@@ -1,0 +1,117 @@
+//! Requests of a hostile client: it holds a session's keys and doesn't keep to the protocol.
+
+use keystow::operation::{Reply, Request, generate, retrieve, store};
+use keystow::testing::MemoryStore;
+use keystow::{Header, KeyId, Kind, MAX_BATCH, PendingSecret, SealedSecret, UserId};
+
+use super::action::{Damage, Forgery, flip};
+use super::pick;
+
+/// A forged request, and whether the server may do what it asks for.
+pub struct Forged {
+    pub request: Request,
+    pub is_acceptable: bool,
+}
+
+/// What a forgery is made from.
+pub struct Material<'a> {
+    pub user_id: UserId,
+    pub batches: &'a [Vec<PendingSecret>],
+    pub key_ids: &'a [KeyId],
+    pub store: &'a MemoryStore,
+}
+
+impl Forgery {
+    /// The request; `None` if there is nothing to make it from.
+    pub fn make(self, material: &Material<'_>) -> Option<Forged> {
+        match self {
+            Self::Generate { count, len } => Some(generate(count, len)),
+            Self::Store { batch, change } => {
+                let batch = &material.batches[pick(material.batches, batch)?];
+                let secrets = batch.iter().map(sealed).collect();
+                change.make(secrets, material.user_id)
+            }
+            Self::StoreHeavy { seed } => Some(store_heavy(material.user_id, seed)),
+            Self::Retrieve { first, count, twice } => Some(retrieve(material.key_ids, first, count, twice)),
+            Self::RetrieveAll => {
+                let all = material.store.secrets.keys().filter(|(owner, _)| *owner == material.user_id);
+                let key_ids: Vec<KeyId> = all.map(|(_, key_id)| *key_id).collect();
+                let is_acceptable = !key_ids.is_empty() && key_ids.len() <= MAX_BATCH;
+                Some(Forged { request: Request::Retrieve(retrieve::Request { key_ids }), is_acceptable })
+            }
+        }
+    }
+}
+
+impl Forged {
+    /// What is not acceptable is refused; what is done is done for this user alone.
+    pub fn check(&self, reply: &Reply, user_id: UserId, store: &MemoryStore) {
+        assert!(self.is_acceptable, "{:?} is answered with {reply:?}", self.request);
+        match reply {
+            Reply::Generate(_) => assert!(matches!(self.request, Request::Generate(_))),
+            Reply::Store(store::Reply { key_ids, .. }) => {
+                assert!(key_ids.iter().all(|key_id| store.secrets.contains_key(&(user_id, *key_id))));
+            }
+            Reply::Retrieve(retrieve::Reply { secrets }) => {
+                assert!(secrets.iter().all(|secret| secret.header.user_id() == user_id), "another user's secret");
+            }
+            Reply::Refused(_) | Reply::Welcome(_) => panic!("{:?} is answered with {reply:?}", self.request),
+        }
+    }
+}
+
+impl Damage {
+    fn make(self, mut secrets: Vec<SealedSecret>, user_id: UserId) -> Option<Forged> {
+        let mut is_acceptable = true;
+        match self {
+            Self::No => {}
+            Self::Emptied => secrets.clear(),
+            Self::Doubled => secrets.push(secrets.last()?.clone()),
+            Self::Header { at, xor } => {
+                let mut header = secrets.last()?.header.to_bytes();
+                flip(&mut header, at.into(), xor);
+                secrets.last_mut()?.header = Header::from_bytes(&header).ok()?;
+            }
+            Self::Ciphertext { at, xor } => flip(&mut secrets.last_mut()?.ciphertext, at.into(), xor),
+            Self::Shortened => drop(secrets.last_mut()?.ciphertext.pop()),
+            Self::Lengthened => secrets.last_mut()?.ciphertext.push(0),
+        }
+        is_acceptable &= !matches!(self, Self::Emptied | Self::Doubled | Self::Shortened | Self::Lengthened);
+        is_acceptable &= secrets.iter().all(|secret| secret.header.user_id() == user_id);
+        Some(Forged { request: Request::Store(store::Request { secrets }), is_acceptable })
+    }
+}
+
+fn generate(count: u16, len: u16) -> Forged {
+    let (count, len) = (usize::from(count) % (2 * MAX_BATCH), u32::from(len));
+    let is_acceptable = (1..=MAX_BATCH).contains(&count) && (1..=Kind::MAX_GENERATED).contains(&len);
+    Forged { request: Request::Generate(generate::Request { kinds: vec![Kind::Bytes(len); count] }), is_acceptable }
+}
+
+fn retrieve(known: &[KeyId], first: u8, count: u8, twice: bool) -> Forged {
+    let first = usize::from(first).min(known.len());
+    let mut key_ids: Vec<KeyId> = known[first..].iter().take(count.into()).copied().collect();
+    if twice {
+        key_ids.extend(key_ids.first().copied());
+    }
+    let is_acceptable = !key_ids.is_empty() && !twice && key_ids.len() <= MAX_BATCH;
+    Forged { request: Request::Retrieve(retrieve::Request { key_ids }), is_acceptable }
+}
+
+/// Eight records that together are longer than an answer may be.
+fn store_heavy(user_id: UserId, seed: u8) -> Forged {
+    let secret = |index: u8| {
+        let kind = [&[0][..], &Kind::MAX_STORED.to_be_bytes()].concat();
+        let bytes = [&[1][..], user_id.as_bytes(), &kind, &[0], &[seed; 32], &[0, index], &[0; 32]].concat();
+        SealedSecret { header: Header::from_bytes(&bytes).unwrap(), ciphertext: vec![seed; 65_536 + 16] }
+    };
+    Forged { request: Request::Store(store::Request { secrets: (0..8).map(secret).collect() }), is_acceptable: true }
+}
+
+/// A pending secret's parts, from its encoding: version, header behind its length, ciphertext behind its length.
+pub fn sealed(pending: &PendingSecret) -> SealedSecret {
+    let bytes = pending.encode().unwrap();
+    let header = Header::from_bytes(&bytes[2..2 + usize::from(bytes[1])]).unwrap();
+    let len = header.kind().secret_len() as usize + 16;
+    SealedSecret { header, ciphertext: bytes[bytes.len() - len..].to_vec() }
+}
