@@ -6,6 +6,7 @@ mod session;
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::fmt;
 
 use crate::error::{CallerFault, Error};
 use crate::id::{AccountName, ServerKey, check_server_identity};
@@ -25,7 +26,7 @@ pub(crate) use session::Established;
 #[derive(Clone, Debug)]
 pub struct Client(Arc<Config>);
 
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct Config {
     pub(crate) account: AccountName,
     pub(crate) server_identity: Box<[u8]>,
@@ -105,6 +106,17 @@ impl Client {
 
     pub(crate) fn config(&self) -> &Arc<Config> {
         &self.0
+    }
+}
+
+impl fmt::Debug for Config {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Config")
+            .field("account", &self.account)
+            .field("server_identity", &format_args!("{}", self.server_identity.escape_ascii()))
+            .field("policy", &self.policy)
+            .field("server_key", &self.server_key)
+            .finish()
     }
 }
 

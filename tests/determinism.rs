@@ -131,7 +131,7 @@ fn nonsense(transaction: &Transaction) -> Vec<Outcome> {
         Some(Change::CreateAccount { .. }) => &[Conflict::NameTaken, Conflict::UserIdTaken],
         Some(Change::ChargeAttempt { .. }) => &[Conflict::AttemptLimit],
         Some(Change::AppendHead { .. }) => &[Conflict::Credential, Conflict::Head],
-        Some(Change::RefundAttempt { .. } | Change::StoreSecret { .. }) | None => &[Conflict::Credential],
+        Some(_) | None => &[Conflict::Credential],
     };
     let lone_charge = matches!(transaction.changes.first(), Some(Change::ChargeAttempt { .. }));
     let conflicts = all.into_iter().filter(|conflict| !possible.contains(conflict)).map(Outcome::Conflict);
@@ -176,6 +176,14 @@ fn garbage(query: &Query) -> (storage::Found, StoredFault) {
             let key_id = query.key_ids()[0];
             let record = RecordName::Secret(query.user_id(), key_id);
             (query.found(None, vec![(key_id, vec![0])]), StoredFault { record, problem })
+        }
+        Query::SecretsPage(query) => {
+            let record = RecordName::Secret(query.user_id(), KeyId::from_bytes([9; 16]));
+            (query.found(None, vec![(KeyId::from_bytes([9; 16]), vec![0])]), StoredFault { record, problem })
+        }
+        Query::Audit(query) => {
+            let record = RecordName::Audit(query.user_id());
+            (query.found(None, vec![vec![0]]), StoredFault { record, problem })
         }
     }
 }

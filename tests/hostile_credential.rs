@@ -84,7 +84,7 @@ fn rule_15_a_read_that_returns_another_credential_identifier_ends_the_session() 
         let (key_id, bytes) = (secrets[0].header.key_id(), record(&secrets[0]));
         world.server.store.found = Some(Box::new(move |query| match query {
             Query::Secrets(query) => query.found(credential, vec![(key_id, bytes.clone())]),
-            Query::Account(_) => panic!("a retrieval reads secrets"),
+            _ => panic!("a retrieval reads secrets"),
         }));
         let exchange = session.retrieve(&[key_id]).unwrap();
         let before = world.server.store.honest.clone();

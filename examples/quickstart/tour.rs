@@ -13,7 +13,7 @@ MC4CAQAwBQYDK2VwBCIEINTuctv5E1hK1bbY8fdp+K06/nwoy/HU++CXqI9EdVhC
 -----END PRIVATE KEY-----
 ";
 
-pub fn run(account: &AccountName, kind: Kind, password: &str) -> Result<()> {
+pub(crate) fn run(account: &AccountName, kind: Kind, password: &str) -> Result<()> {
     let mut world = World::new()?;
     let client = Client::new(account.clone(), IDENTITY, ClientPolicy::default())?;
 

@@ -11,17 +11,17 @@ use keystow::{
 };
 use rand_core::UnwrapErr;
 
-pub const IDENTITY: &str = "keys.example.com";
+pub(crate) const IDENTITY: &str = "keys.example.com";
 
-pub type Result<T> = std::result::Result<T, Box<dyn Error>>;
+pub(crate) type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
 /// The one process's key server and its store.
-pub struct World {
-    pub server: InMemoryServer<MemoryStore>,
+pub(crate) struct World {
+    pub(crate) server: InMemoryServer<MemoryStore>,
 }
 
 impl World {
-    pub fn new() -> Result<Self> {
+    pub(crate) fn new() -> Result<Self> {
         let mut rng = UnwrapErr(getrandom::SysRng);
         let server = Server::new(ServerSetup::generate(&mut rng)?, IDENTITY, ServerPolicy::default())?;
         let mut seed = [0; 8];
@@ -30,12 +30,12 @@ impl World {
     }
 
     /// The system's generator.
-    pub fn rng(&self) -> UnwrapErr<getrandom::SysRng> {
+    pub(crate) fn rng(&self) -> UnwrapErr<getrandom::SysRng> {
         UnwrapErr(getrandom::SysRng)
     }
 
     /// Runs an exchange to its end, and prints each message as it crosses.
-    pub fn converse<O: Operation>(&mut self, what: &str, mut exchange: Exchange<O>) -> Result<O::Output> {
+    pub(crate) fn converse<O: Operation>(&mut self, what: &str, mut exchange: Exchange<O>) -> Result<O::Output> {
         loop {
             let request = exchange.message().encode()?;
             println!("   client -> server  {:<30}{:>6} bytes", client_step(exchange.message(), what), request.len());
@@ -48,7 +48,7 @@ impl World {
         }
     }
 
-    pub fn make_secret(&mut self, session: &mut ClientSession, kind: Kind) -> Result<NewSecret> {
+    pub(crate) fn make_secret(&mut self, session: &mut ClientSession, kind: Kind) -> Result<NewSecret> {
         let generate = session.generate(&[kind], &mut self.rng())?;
         let pending = self.converse(" generate", generate)?;
         // Here an application would keep `pending`: it can be stored as it is after a crash.
@@ -78,11 +78,11 @@ fn server_step(message: &ServerMessage, what: &str) -> String {
     }
 }
 
-pub fn now() -> Result<Timestamp> {
+pub(crate) fn now() -> Result<Timestamp> {
     let elapsed = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?;
     Ok(Timestamp::from_millis(u64::try_from(elapsed.as_millis())?))
 }
 
-pub fn hex(bytes: &[u8]) -> String {
+pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

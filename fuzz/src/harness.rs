@@ -23,8 +23,12 @@ mod delivery;
 mod deployment;
 #[path = "harness/forgery.rs"]
 mod forgery;
+#[path = "harness/gone.rs"]
+mod gone;
 #[path = "harness/ledger.rs"]
 mod ledger;
+#[path = "harness/operations.rs"]
+mod operations;
 #[path = "harness/under_way.rs"]
 mod under_way;
 

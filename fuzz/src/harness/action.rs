@@ -17,6 +17,8 @@ pub enum Action {
     Store { device: u8, batch: u8, take: u8 },
     /// A device starts to retrieve `count` secrets.
     Retrieve { device: u8, first: u8, count: u8 },
+    /// A device starts another operation of its session.
+    Operate { device: u8, operation: Operation, randomness: Randomness },
     /// A hostile client sends what the client's own operations may refuse to make.
     Forge { device: u8, forgery: Forgery },
     /// An exchange runs to its end on a good day.
@@ -33,6 +35,20 @@ pub enum Action {
     Purge,
     /// The server loses its sessions.
     Crash,
+}
+
+/// The operations besides the main job.
+#[derive(Arbitrary, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Operation {
+    Import { kind: u8, byte: u8 },
+    List { limit: u8 },
+    Delete { first: u8, count: u8 },
+    /// To the same password, so that every later login still knows it.
+    ChangePassword,
+    Audit { limit: u8 },
+    Status,
+    LogOut,
+    DeleteAccount,
 }
 
 /// Where a client's random bytes come from.
@@ -84,6 +100,8 @@ pub enum Mishap {
     WriteFailsBefore,
     /// The write is done and its outcome is lost: the step is dropped.
     WriteFailsAfter,
+    /// The embedder refuses the read, or the write.
+    Denied { read: bool },
     /// The store tells another outcome.
     Lie {
         lie: Lie,
@@ -100,6 +118,7 @@ pub enum Lie {
     AttemptLimit,
     KeyIdTaken,
     OtherKeyIdTaken,
+    SecretGone,
     Head,
     Repeated,
 }
@@ -117,6 +136,16 @@ pub enum Forgery {
     Retrieve { first: u8, count: u8, twice: bool },
     /// All that this user has.
     RetrieveAll,
+    /// A page of any length.
+    List { limit: u16 },
+    /// A page of any length.
+    Audit { limit: u16 },
+    /// Any secrets, anybody's.
+    Delete { first: u8, count: u8, twice: bool },
+    /// A change of password that begins with any bytes.
+    StartChange { byte: u8 },
+    /// A change of password that ends with an invalid record.
+    FinishChange,
 }
 
 /// What is changed in a forged batch.
@@ -155,8 +184,11 @@ impl Wait {
 
 /// 1 to 4 kinds, by the bits of a byte.
 pub fn kinds(bits: u8) -> Vec<Kind> {
-    const KINDS: [Kind; 4] = [Kind::Bytes(32), Kind::Secp256k1, Kind::Ed25519, Kind::Bytes(1)];
-    (0..=bits >> 6).map(|i| KINDS[usize::from(bits >> (2 * i)) % 4]).collect()
+    (0..=bits >> 6).map(|i| kind(bits >> (2 * i))).collect()
+}
+
+pub fn kind(number: u8) -> Kind {
+    [Kind::Bytes(32), Kind::Secp256k1, Kind::Ed25519, Kind::Bytes(1)][usize::from(number) % 4]
 }
 
 impl Tamper {
@@ -187,10 +219,11 @@ pub fn flip(bytes: &mut [u8], at: u16, xor: u8) {
 
 impl Lie {
     pub fn outcome(self, transaction: &Transaction) -> Outcome {
-        let stored = transaction.changes.iter().find_map(|change| match change {
-            Change::StoreSecret { key_id, .. } => Some(*key_id),
+        let named = transaction.changes.iter().find_map(|change| match change {
+            Change::StoreSecret { key_id, .. } | Change::DeleteSecret { key_id, .. } => Some(*key_id),
             _ => None,
         });
+        let named = named.unwrap_or(KeyId::from_bytes([0; 16]));
         let conflict = match self {
             // It would acknowledge what may not be written, unless it is impossible.
             Self::Repeated if transaction.audit.is_none() => return Outcome::Repeated,
@@ -199,7 +232,8 @@ impl Lie {
             Self::NameTaken => Conflict::NameTaken,
             Self::UserIdTaken => Conflict::UserIdTaken,
             Self::AttemptLimit => Conflict::AttemptLimit,
-            Self::KeyIdTaken => Conflict::KeyIdTaken(stored.unwrap_or(KeyId::from_bytes([0; 16]))),
+            Self::KeyIdTaken => Conflict::KeyIdTaken(named),
+            Self::SecretGone => Conflict::SecretGone(named),
             Self::OtherKeyIdTaken => Conflict::KeyIdTaken(KeyId::from_bytes([0; 16])),
         };
         Outcome::Conflict(conflict)

@@ -1,8 +1,9 @@
 //! One message's way through the server, and what must hold of it.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
-use keystow::operation::Reply;
+use keystow::operation::{Reply, change_password, delete_account};
 use keystow::storage::{Change, Conflict, Guard, Outcome, Transaction};
 use keystow::testing::{MemoryStore, hostile};
 use keystow::{
@@ -12,6 +13,9 @@ use keystow::{
 
 use super::action::Mishap;
 use super::deployment::{ATTEMPT_LIMIT, Deployment, Failure, Slot};
+
+/// The policy's default.
+const RECENT_LOGIN: Duration = Duration::from_secs(5 * 60);
 
 /// A message, what the store did about it, and what came of it.
 pub struct Delivery<'a> {
@@ -88,8 +92,12 @@ impl Delivery<'_> {
         self.check_outcome();
         self.check_repeated(slot);
         self.check_debt(deployment);
-        self.check_store(&deployment.store);
+        self.check_transaction(deployment, slot);
         deployment.guesses.count_refunds(&self.trace);
+        if let Some(transaction) = &self.trace.transaction {
+            deployment.gone.record(transaction, self.trace.truth);
+        }
+        self.check_store(deployment);
         if self.trace.truth == Some(Outcome::Applied) {
             slot.applied.insert(self.bytes.to_vec());
         }
@@ -97,6 +105,9 @@ impl Delivery<'_> {
             Ok(reply) => {
                 self.check_answer(reply, deployment, slot);
                 deployment.owed.remove(&self.id);
+                if matches!((&self.message, slot.session.user_id()), (ClientMessage::LoginFinish { .. }, Some(_))) {
+                    slot.opened.get_or_insert(deployment.now);
+                }
                 slot.last = Some((self.message, reply.clone()));
             }
             Err(failure) => {
@@ -138,13 +149,32 @@ impl Delivery<'_> {
         }
     }
 
-    fn check_store(&self, store: &MemoryStore) {
+    /// Rules 2 and 15: a session writes under its own user and with its credential's guard; what needs a recent login
+    /// has one.
+    fn check_transaction(&self, deployment: &Deployment, slot: &Slot) {
+        let (Some(transaction), ClientMessage::Frame(_)) = (&self.trace.transaction, &self.message) else { return };
+        let user = self.before.session.user_id.expect("a session that writes has a user");
+        let is_guard = |Guard::Credential { user_id, .. }: &Guard| *user_id == user;
+        assert!(transaction.guards.len() == 1 && transaction.guards.iter().all(is_guard), "{transaction:?}");
+        assert!(transaction.changes.iter().all(|change| owner(change) == Some(user)), "{transaction:?}");
+        let needs_recent = |change: &Change| {
+            let purges = matches!(change, Change::PurgeSecret { .. } | Change::DeleteAccount { .. });
+            purges || matches!(change, Change::ReplaceCredential { .. })
+        };
+        if transaction.changes.iter().any(needs_recent) {
+            let opened = slot.opened.expect("a session that writes was opened");
+            assert!(deployment.now <= opened.after(RECENT_LOGIN), "an old login does {transaction:?}");
+        }
+    }
+
+    fn check_store(&self, deployment: &Deployment) {
+        let store = &deployment.store;
         assert!(store.attempts.values().all(|attempts| attempts.count <= ATTEMPT_LIMIT), "{:?}", store.attempts);
         let mut user_ids: Vec<UserId> = store.accounts.values().map(|row| row.user_id).collect();
         user_ids.sort_unstable();
         user_ids.dedup();
         assert_eq!(user_ids.len(), store.accounts.len(), "two accounts with one user ID");
-        let is_somebodys = |user_id: &UserId| user_ids.binary_search(user_id).is_ok();
+        let is_somebodys = |user_id: &UserId| user_ids.binary_search(user_id).is_ok() || deployment.gone.user(*user_id);
         assert!(store.secrets.keys().all(|(user_id, _)| is_somebodys(user_id)), "a secret without an account");
     }
 
@@ -174,6 +204,9 @@ impl Delivery<'_> {
         let is_over = is_refusal(&slot.session, reply, Refusal::SessionEnded);
         assert!(is_genuine || expired && is_over, "a tampered message is answered with {reply:?}");
         assert!(!expired || is_over && self.trace.transaction.is_none(), "a session that is over does something");
+        if self.trace.truth.is_none() {
+            assert!(deployment.store == self.before.store, "a reply without a write changed the store");
+        }
         self.check_sequence(slot);
         self.check_written(reply, deployment, slot);
     }
@@ -195,10 +228,23 @@ impl Delivery<'_> {
             }
             ServerMessage::Registered { .. } => assert!(is_done, "Registered leaves before the account"),
             ServerMessage::Frame(_) => match hostile::open_reply(&slot.session, reply.clone()).unwrap() {
-                Reply::Refused(_) | Reply::Generate(_) => {}
-                reply => assert!(is_done, "{reply:?} leaves before its transaction"),
+                Reply::Refused(_) => {}
+                reply => assert!(is_done || self.needs_no_write(&reply, deployment), "{reply:?} leaves too early"),
             },
             ServerMessage::RegistrationResponse { .. } | ServerMessage::Refused { .. } => {}
+        }
+    }
+
+    /// Whether a reply says nothing that a write must come before.
+    fn needs_no_write(&self, reply: &Reply, deployment: &Deployment) -> bool {
+        match reply {
+            Reply::Generate(_) | Reply::Status(_) | Reply::LogOut(_) | Reply::Audit(_) => true,
+            Reply::ChangePassword(reply) => matches!(reply, change_password::Reply::Evaluated { .. }),
+            // Another device was faster, or this request itself was: the account is gone.
+            Reply::DeleteAccount(delete_account::Reply { done }) => {
+                *done && self.before.session.user_id.is_some_and(|user_id| deployment.gone.user(user_id))
+            }
+            _ => false,
         }
     }
 
@@ -206,7 +252,9 @@ impl Delivery<'_> {
     fn owe(self, deployment: &mut Deployment) {
         if self.trace.read || self.trace.transaction.is_some() {
             let (bytes, now, store) = (self.bytes.to_vec(), deployment.now, deployment.store.clone());
-            let owed = Owed { bytes, message: self.message, now, store, transaction: self.trace.transaction };
+            // What was applied may be composed otherwise the second time: a deletion finds its own tombstone.
+            let transaction = self.trace.transaction.filter(|_| self.trace.truth.is_none());
+            let owed = Owed { bytes, message: self.message, now, store, transaction };
             deployment.owed.insert(self.id, owed);
         }
     }
@@ -269,9 +317,31 @@ fn is_possible(transaction: &Transaction, outcome: Outcome) -> bool {
         }
         Outcome::Conflict(Conflict::AttemptLimit) => has(|change| matches!(change, Change::ChargeAttempt { .. })),
         Outcome::Conflict(Conflict::Head) => has(|change| matches!(change, Change::AppendHead { .. })),
+        Outcome::Conflict(Conflict::SecretGone(gone)) => changes.iter().any(|change| match change {
+            Change::DeleteSecret { key_id, .. } => *key_id == gone,
+            _ => false,
+        }),
+        Outcome::Conflict(Conflict::SecretGone(gone)) => changes.iter().any(|change| match change {
+            Change::DeleteSecret { key_id, .. } => *key_id == gone,
+            _ => false,
+        }),
         Outcome::Conflict(Conflict::KeyIdTaken(taken)) => changes.iter().any(|change| match change {
             Change::StoreSecret { key_id, .. } => *key_id == taken,
             _ => false,
         }),
+    }
+}
+
+/// Whose data a change touches.
+fn owner(change: &Change) -> Option<UserId> {
+    match change {
+        Change::CreateAccount { user_id, .. }
+        | Change::StoreSecret { user_id, .. }
+        | Change::DeleteSecret { user_id, .. }
+        | Change::ReplaceCredential { user_id, .. }
+        | Change::PurgeSecret { user_id, .. }
+        | Change::DeleteAccount { user_id, .. }
+        | Change::AppendHead { user_id, .. } => Some(*user_id),
+        Change::ChargeAttempt { .. } | Change::RefundAttempt { .. } => None,
     }
 }

@@ -6,14 +6,15 @@ use std::sync::OnceLock;
 use keystow::storage::{Found, Outcome, Query, Transaction};
 use keystow::testing::{MemoryStore, Store};
 use keystow::{
-    ClientMessage, Error, Server, ServerKey, ServerMessage, ServerPolicy, ServerSession, ServerSetup, SessionId, Step,
-    Timestamp,
+    ClientMessage, CredentialId, Error, Server, ServerKey, ServerMessage, ServerPolicy, ServerSession, ServerSetup, SessionId, Step,
+    Timestamp, UserId,
 };
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng;
 
 use super::action::{Mishap, flip};
 use super::delivery::{Before, Delivery, Guesses, Owed, Trace};
+use super::gone::Gone;
 use super::pick;
 
 pub const IDENTITY: &str = "keys.example.com";
@@ -25,6 +26,7 @@ pub struct Deployment {
     pub now: Timestamp,
     /// Every message that a client made, untampered.
     pub sent: BTreeSet<Vec<u8>>,
+    pub gone: Gone,
     pub(super) owed: BTreeMap<SessionId, Owed>,
     pub(super) guesses: Guesses,
     server: Server,
@@ -40,6 +42,8 @@ pub struct Slot {
     pub last: Option<(ClientMessage, ServerMessage)>,
     /// The messages whose transactions were applied, answered or not.
     pub applied: BTreeSet<Vec<u8>>,
+    /// When its login was granted.
+    pub opened: Option<Timestamp>,
 }
 
 /// Why a message got no answer.
@@ -67,6 +71,7 @@ impl Deployment {
             store: MemoryStore::new(),
             now: Timestamp::from_millis(1_800_000_000_000),
             sent: BTreeSet::new(),
+            gone: Gone::default(),
             owed: BTreeMap::new(),
             guesses: Guesses::default(),
             server: server().0.clone(),
@@ -134,6 +139,9 @@ impl Deployment {
                 Step::Read(read) => {
                     assert!(!trace.read && trace.transaction.is_none(), "more than one read, or one after a write");
                     trace.read = true;
+                    if mishap == (Mishap::Denied { read: true }) {
+                        return read.deny().map_err(Failure::Protocol);
+                    }
                     let (found, is_honest) = self.read(read.query(), mishap).ok_or(Failure::Dropped)?;
                     read.found(found).map_err(|error| {
                         assert!(!is_honest, "an honest answer is refused: {error}");
@@ -142,6 +150,9 @@ impl Deployment {
                     })?
                 }
                 Step::Write(write) => {
+                    if mishap == (Mishap::Denied { read: false }) {
+                        return write.deny().map_err(Failure::Protocol);
+                    }
                     let outcome = self.write(write.transaction(), mishap, trace).ok_or(Failure::Dropped)?;
                     return write.settle(outcome).map_err(Failure::Protocol);
                 }
@@ -179,12 +190,29 @@ impl Deployment {
                 query.found(record, self.store.attempts.get(&query.counter()).copied())
             }
             Query::Secrets(query) => {
-                let user_id = query.user_id();
-                let row = self.store.accounts.values().find(|row| row.user_id == user_id);
-                let record = |key_id| Some((key_id, alter(self.store.secrets.get(&(user_id, key_id))?)?));
-                query.found(row.map(|row| row.credential), query.key_ids().iter().copied().filter_map(record).collect())
+                let record = |key_id| Some((key_id, alter(self.store.secrets.get(&(query.user_id(), key_id))?)?));
+                let records = query.key_ids().iter().copied().filter_map(record).collect();
+                query.found(self.credential(query.user_id()), records)
+            }
+            Query::SecretsPage(query) => {
+                let of_user = self.store.secrets.iter().filter(|((owner, _), _)| *owner == query.user_id());
+                let later = of_user.filter(|((_, key_id), _)| query.after().is_none_or(|after| *key_id > after));
+                let page = later.take(query.limit().into());
+                let records = page.filter_map(|((_, key_id), record)| Some((*key_id, alter(record)?))).collect();
+                query.found(self.credential(query.user_id()), records)
+            }
+            Query::Audit(query) => {
+                let entries = self.store.audit.values().filter(|entry| query.takes(entry));
+                let later = entries.filter(|entry| query.after().is_none_or(|after| entry.place() > after));
+                let page = later.take(query.limit().into());
+                let entries = page.filter_map(|entry| alter(entry.to_record().ok()?.as_bytes())).collect();
+                query.found(self.credential(query.user_id()), entries)
             }
         }
+    }
+
+    fn credential(&self, user_id: UserId) -> Option<CredentialId> {
+        self.store.accounts.values().find(|row| row.user_id == user_id).map(|row| row.credential)
     }
 
     /// Applies a transaction, or doesn't, and says what the server is told; `None` if it is told nothing.
@@ -204,6 +232,6 @@ impl Deployment {
 
 impl Slot {
     fn new(session: ServerSession) -> Self {
-        Self { session, last: None, applied: BTreeSet::new() }
+        Self { session, last: None, applied: BTreeSet::new(), opened: None }
     }
 }

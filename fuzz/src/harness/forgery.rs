@@ -1,10 +1,11 @@
 //! Requests of a hostile client: it holds a session's keys and doesn't keep to the protocol.
 
-use keystow::operation::{Reply, Request, generate, retrieve, store};
+use keystow::operation::{Reply, Request, audit, change_password, delete, generate, list, retrieve, store};
 use keystow::testing::MemoryStore;
-use keystow::{Header, KeyId, Kind, MAX_BATCH, PendingSecret, SealedSecret, UserId};
+use keystow::{AuditFilter, Header, KeyId, Kind, MAX_BATCH, OpaqueMessage, PendingSecret, SealedSecret, UserId};
 
 use super::action::{Damage, Forgery, flip};
+use super::gone::Gone;
 use super::pick;
 
 /// A forged request, and whether the server may do what it asks for.
@@ -32,30 +33,74 @@ impl Forgery {
                 change.make(secrets, material.user_id)
             }
             Self::StoreHeavy { seed } => Some(store_heavy(material.user_id, seed)),
-            Self::Retrieve { first, count, twice } => Some(retrieve(material.key_ids, first, count, twice)),
+            Self::Retrieve { first, count, twice } => {
+                let (key_ids, is_acceptable) = some_of(material.key_ids, first, count, twice);
+                Some(Forged { request: Request::Retrieve(retrieve::Request { key_ids }), is_acceptable })
+            }
             Self::RetrieveAll => {
                 let all = material.store.secrets.keys().filter(|(owner, _)| *owner == material.user_id);
                 let key_ids: Vec<KeyId> = all.map(|(_, key_id)| *key_id).collect();
                 let is_acceptable = !key_ids.is_empty() && key_ids.len() <= MAX_BATCH;
                 Some(Forged { request: Request::Retrieve(retrieve::Request { key_ids }), is_acceptable })
             }
+            Self::List { limit } => {
+                let request = Request::List(list::Request { after: None, limit });
+                Some(Forged { request, is_acceptable: is_page(limit) })
+            }
+            Self::Audit { limit } => {
+                let request = audit::Request { filter: AuditFilter::default(), after: None, limit };
+                Some(Forged { request: Request::Audit(request), is_acceptable: is_page(limit) })
+            }
+            Self::Delete { first, count, twice } => {
+                let (key_ids, is_acceptable) = some_of(material.key_ids, first, count, twice);
+                Some(Forged { request: Request::Delete(delete::Request { key_ids }), is_acceptable })
+            }
+            Self::StartChange { byte } => {
+                let blinded = Box::new(OpaqueMessage::from_bytes([byte; 32]));
+                let request = change_password::Request::Start { blinded };
+                Some(Forged { request: Request::ChangePassword(request), is_acceptable: true })
+            }
+            Self::FinishChange => {
+                // The identity element is no public key.
+                let upload = Box::new(OpaqueMessage::from_bytes([0; 192]));
+                let request = change_password::Request::Finish { upload, wrap: [0; 48] };
+                Some(Forged { request: Request::ChangePassword(request), is_acceptable: false })
+            }
         }
     }
+
+    /// Whether it leaves records that no client can open.
+    pub fn spoils(self) -> bool {
+        matches!(self, Self::Store { .. } | Self::StoreHeavy { .. })
+    }
+}
+
+fn is_page(limit: u16) -> bool {
+    (1..=MAX_BATCH).contains(&limit.into())
 }
 
 impl Forged {
     /// What is not acceptable is refused; what is done is done for this user alone.
-    pub fn check(&self, reply: &Reply, user_id: UserId, store: &MemoryStore) {
+    pub fn check(&self, reply: &Reply, user_id: UserId, store: &MemoryStore, gone: &Gone) {
         assert!(self.is_acceptable, "{:?} is answered with {reply:?}", self.request);
+        let own = |secrets: &[SealedSecret]| {
+            assert!(secrets.iter().all(|secret| secret.header.user_id() == user_id), "another user's secret");
+        };
+        let is_there = |key_id: &KeyId| store.secrets.contains_key(&(user_id, *key_id));
         match reply {
-            Reply::Generate(_) => assert!(matches!(self.request, Request::Generate(_))),
             Reply::Store(store::Reply { key_ids, .. }) => {
-                assert!(key_ids.iter().all(|key_id| store.secrets.contains_key(&(user_id, *key_id))));
+                assert!(key_ids.iter().all(|key_id| is_there(key_id) || gone.secret(user_id, *key_id)));
             }
-            Reply::Retrieve(retrieve::Reply { secrets }) => {
-                assert!(secrets.iter().all(|secret| secret.header.user_id() == user_id), "another user's secret");
+            Reply::Delete(delete::Reply { key_ids }) => {
+                assert!(key_ids.iter().all(|key_id| gone.secret(user_id, *key_id)), "a deletion that wasn't");
             }
-            Reply::Refused(_) | Reply::Welcome(_) => panic!("{:?} is answered with {reply:?}", self.request),
+            Reply::Retrieve(retrieve::Reply { secrets }) => own(secrets),
+            Reply::List(list::Reply { secrets, .. }) => own(secrets),
+            Reply::Audit(audit::Reply { entries, .. }) => {
+                assert!(entries.iter().all(|entry| entry.user_id() == user_id), "another user's trail");
+            }
+            Reply::Generate(_) | Reply::ChangePassword(_) => {}
+            _ => panic!("{:?} is answered with {reply:?}", self.request),
         }
     }
 }
@@ -84,18 +129,19 @@ impl Damage {
 
 fn generate(count: u16, len: u16) -> Forged {
     let (count, len) = (usize::from(count) % (2 * MAX_BATCH), u32::from(len));
-    let is_acceptable = (1..=MAX_BATCH).contains(&count) && (1..=Kind::MAX_GENERATED).contains(&len);
+    let is_acceptable = (1..=MAX_BATCH).contains(&count) && (1..=Kind::MAX_STORED).contains(&len);
     Forged { request: Request::Generate(generate::Request { kinds: vec![Kind::Bytes(len); count] }), is_acceptable }
 }
 
-fn retrieve(known: &[KeyId], first: u8, count: u8, twice: bool) -> Forged {
+/// Some of the known key IDs, and whether the server may take them for a batch.
+fn some_of(known: &[KeyId], first: u8, count: u8, twice: bool) -> (Vec<KeyId>, bool) {
     let first = usize::from(first).min(known.len());
     let mut key_ids: Vec<KeyId> = known[first..].iter().take(count.into()).copied().collect();
     if twice {
         key_ids.extend(key_ids.first().copied());
     }
-    let is_acceptable = !key_ids.is_empty() && !twice && key_ids.len() <= MAX_BATCH;
-    Forged { request: Request::Retrieve(retrieve::Request { key_ids }), is_acceptable }
+    let is_acceptable = !key_ids.is_empty() && !twice;
+    (key_ids, is_acceptable)
 }
 
 /// Eight records that together are longer than an answer may be.

@@ -2,82 +2,73 @@
 
 use std::rc::Rc;
 
-use keystow::client::{Framed, Operation};
-use keystow::operation::{
-    Reply, generate::Generate, log_in::LogIn, register::Register, retrieve::Retrieve, store::Store,
-};
-use keystow::testing::hostile::AnyReply;
+use keystow::client::Operation;
+use keystow::operation::Reply;
+use keystow::operation::audit::AuditPage;
+use keystow::operation::list::ListedPage;
 use keystow::{
-    AccountName, ClientSession, Exchange, KeyId, NewSecret, PendingSecret, Refusal, Registered, RetrievedSecret,
+    AccountName, ClientSession, Exchange, KeyId, NewSecret, PendingSecret, Registered, RetrievedSecret,
     ServerMessage, UserId,
 };
 
 use super::forgery::Forged;
 
-/// An exchange, and what is needed to judge its end.
-pub enum UnderWay {
-    Register { exchange: Exchange<Register>, name: AccountName },
-    LogIn { exchange: Exchange<LogIn>, name: AccountName, guess: bool },
-    Generate { exchange: Exchange<Framed<Generate>> },
-    Store { exchange: Exchange<Framed<Store>>, user_id: UserId },
-    Retrieve { exchange: Exchange<Framed<Retrieve>>, user_id: UserId, key_ids: Vec<KeyId> },
-    Forged { exchange: Exchange<Framed<AnyReply>>, user_id: UserId, forged: Rc<Forged> },
+/// An exchange of any operation.
+pub trait UnderWay {
+    /// The message's bytes.
+    fn message(&self) -> Vec<u8>;
+
+    /// Takes an answer; gives the exchange's end, if it is that.
+    fn receive(&mut self, answer: ServerMessage) -> Option<End>;
 }
 
 /// How an exchange ended.
 pub enum End {
     Registered(AccountName, Registered),
     LoggedIn(AccountName, bool, Box<ClientSession>),
-    Generated(Vec<PendingSecret>),
+    Pending(Vec<PendingSecret>),
     Stored(UserId, Vec<NewSecret>),
     Retrieved(UserId, Vec<KeyId>, Vec<RetrievedSecret>),
+    Listed(UserId, ListedPage),
+    Deleted(UserId, Vec<KeyId>),
+    Audited(UserId, AuditPage),
+    AccountDeleted(UserId),
     Forged(UserId, Rc<Forged>, Reply),
+    /// It did what it should, and leaves nothing to judge.
+    Done,
     Refused,
 }
 
-impl UnderWay {
-    pub fn message(&self) -> Vec<u8> {
-        let message = match self {
-            Self::Register { exchange, .. } => exchange.message(),
-            Self::LogIn { exchange, .. } => exchange.message(),
-            Self::Generate { exchange, .. } => exchange.message(),
-            Self::Store { exchange, .. } => exchange.message(),
-            Self::Retrieve { exchange, .. } => exchange.message(),
-            Self::Forged { exchange, .. } => exchange.message(),
-        };
-        message.encode().unwrap()
-    }
-
-    /// Takes an answer; gives the exchange's end, if it is that.
-    pub fn receive(&mut self, answer: ServerMessage) -> Option<End> {
-        let end = match self {
-            Self::Register { exchange, name } => {
-                receive(exchange, answer)?.map(|registered| End::Registered(name.clone(), registered))
-            }
-            Self::LogIn { exchange, name, guess } => {
-                receive(exchange, answer)?.map(|session| End::LoggedIn(name.clone(), *guess, Box::new(session)))
-            }
-            Self::Generate { exchange } => receive(exchange, answer)?.map(End::Generated),
-            Self::Store { exchange, user_id } => receive(exchange, answer)?.map(|batch| End::Stored(*user_id, batch)),
-            Self::Retrieve { exchange, user_id, key_ids } => {
-                receive(exchange, answer)?.map(|secrets| End::Retrieved(*user_id, key_ids.clone(), secrets))
-            }
-            Self::Forged { exchange, user_id, forged } => {
-                receive(exchange, answer)?.map(|reply| End::Forged(*user_id, Rc::clone(forged), reply))
-            }
-        };
-        Some(end.unwrap_or(End::Refused))
-    }
+/// An exchange, and what its output comes to.
+struct Running<O: Operation, E> {
+    exchange: Exchange<O>,
+    end: E,
 }
 
-/// Takes an answer; an error leaves the exchange as it was.
-fn receive<O: Operation>(exchange: &mut Exchange<O>, answer: ServerMessage) -> Option<Result<O::Output, Refusal>> {
-    let before = exchange.message().clone();
-    match exchange.receive(answer) {
-        Ok(outcome) => outcome,
-        Err(_) => {
-            assert_eq!(exchange.message(), &before, "an error moves an exchange on");
-            None
+/// Takes an exchange, with what its output comes to.
+pub fn under_way<O>(exchange: Exchange<O>, end: impl Fn(O::Output) -> End + 'static) -> Box<dyn UnderWay>
+where
+    O: Operation + 'static,
+{
+    Box::new(Running { exchange, end })
+}
+
+impl<O: Operation, E: Fn(O::Output) -> End> UnderWay for Running<O, E> {
+    fn message(&self) -> Vec<u8> {
+        self.exchange.message().encode().unwrap()
+    }
+
+    fn receive(&mut self, answer: ServerMessage) -> Option<End> {
+        let before = self.exchange.message().clone();
+        match self.exchange.receive(answer) {
+            Ok(outcome) => match outcome? {
+                Ok(output) => Some((self.end)(output)),
+                Err(_refusal) => Some(End::Refused),
+            },
+            Err(_) => {
+                assert_eq!(self.exchange.message(), &before, "an error moves an exchange on");
+                None
+            }
         }
     }
 }
