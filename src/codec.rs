@@ -64,7 +64,7 @@ pub(crate) fn decode_body<T: Serialize + DeserializeOwned>(bytes: &[u8]) -> Resu
     check_len(bytes)?;
     let value: T = postcard::from_bytes(bytes).map_err(|_| PeerFault::Undecodable)?;
     // postcard takes overlong integers and ignores trailing bytes: only what it would write itself is canonical.
-    match encode_body(&value) {
+    match extend(Vec::with_capacity(bytes.len()), &value) {
         Ok(canonical) if canonical == bytes => Ok(value),
         _ => Err(PeerFault::Undecodable),
     }

@@ -178,7 +178,6 @@ impl core::fmt::Debug for SealedSecret {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use alloc::vec;
 
     fn header(kind: Kind) -> Header {
         let public = match kind {
@@ -206,7 +205,7 @@ mod tests {
             }
             assert_eq!(Header::from_bytes(&[&bytes[..], &[0]].concat()), Err(PeerFault::Undecodable));
         }
-        assert_eq!(Header::from_bytes(&vec![2; 89]), Err(PeerFault::Version(2)));
+        assert_eq!(Header::from_bytes(&[2; 89]), Err(PeerFault::Version(2)));
         assert_eq!(Header::from_bytes(&[]), Err(PeerFault::Undecodable));
     }
 

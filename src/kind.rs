@@ -289,7 +289,11 @@ mod tests {
 
     #[test]
     fn secp256k1_shape_is_reduction_modulo_order_minus_one_plus_one() {
-        let shape = |byte| Kind::Secp256k1.shape(|wide| Ok(wide.fill(byte))).unwrap();
+        let fill = |wide: &mut [u8], byte| {
+            wide.fill(byte);
+            Ok(())
+        };
+        let shape = |byte| Kind::Secp256k1.shape(|wide| fill(wide, byte)).unwrap();
         let mut one = [0; 32];
         one[31] = 1;
         assert_eq!(shape(0).expose(), one, "zero becomes one, never zero");

@@ -174,10 +174,14 @@ fn imported<'a>(code: &'a str, module: &str) -> BTreeSet<&'a str> {
     lists.flat_map(words).collect()
 }
 
+/// Operations that the server knows under another's name: they are a client half alone.
+const WITHOUT_SERVER_HALF: [&str; 1] = ["src/operation/import.rs"];
+
 /// Each operation's file, cut in two: what comes before the server's half, and that half.
 fn operations() -> Vec<(String, String, String)> {
     let cut = |(path, text): (String, String)| {
-        let (client, server) = text.split_once(SERVER_HALF).unwrap_or_else(|| panic!("{path} has no server half"));
+        let (client, server) = text.split_once(SERVER_HALF).unwrap_or((&text, ""));
+        assert_eq!(server.is_empty(), WITHOUT_SERVER_HALF.contains(&path.as_str()), "{path}");
         (path, code(client), code(server))
     };
     let operations: Vec<_> =

@@ -189,6 +189,7 @@ fn a_policy_of_nothing_and_an_identity_out_of_range_make_no_server() {
         (ServerPolicy { attempt_window: short, ..usual }, "attempt window"),
         (ServerPolicy { handshake_timeout: short, ..usual }, "handshake timeout"),
         (ServerPolicy { idle_timeout: Duration::ZERO, ..usual }, "idle timeout"),
+        (ServerPolicy { recent_login: Duration::ZERO, ..usual }, "recent login"),
         (ServerPolicy { session_lifetime: Duration::ZERO, ..usual }, "session lifetime"),
     ] {
         assert_eq!(make(IDENTITY.as_bytes(), policy), Err(CallerFault::Policy(name).into()));
@@ -198,6 +199,7 @@ fn a_policy_of_nothing_and_an_identity_out_of_range_make_no_server() {
         attempt_window: MILLISECOND,
         handshake_timeout: MILLISECOND,
         idle_timeout: MILLISECOND,
+        recent_login: MILLISECOND,
         session_lifetime: Duration::MAX,
     };
     assert_eq!(make(IDENTITY.as_bytes(), least), Ok(()));

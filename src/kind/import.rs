@@ -1,6 +1,6 @@
 //! Import: a person's own secrets, from the formats that keys come in.
 
-use k256::pkcs8::DecodePrivateKey;
+use k256::pkcs8::{DecodePrivateKey, SecretDocument};
 use zeroize::Zeroizing;
 
 use super::Kind;
@@ -43,9 +43,7 @@ impl PlainSecret {
     /// [`CallerFault::ImportFormat`], [`CallerFault::SecretLength`].
     pub fn hex(kind: Kind, text: &str) -> Result<Self, Error> {
         const NOT_HEX: CallerFault = CallerFault::ImportFormat("hexadecimal");
-        if text.len() > MAX_TEXT {
-            return Err(NOT_HEX.into());
-        }
+        check_len(text.as_bytes(), NOT_HEX)?;
         let bytes = Zeroizing::new(base16ct::mixed::decode_vec(text).map_err(|_| NOT_HEX)?);
         Self::raw(kind, &bytes)
     }
@@ -56,6 +54,7 @@ impl PlainSecret {
     /// [`CallerFault::ImportFormat`]; [`CallerFault::WrongKind`] for arbitrary bytes, which have no such format.
     pub fn pkcs8_der(kind: Kind, der: &[u8]) -> Result<Self, Error> {
         const NOT_PKCS8: CallerFault = CallerFault::ImportFormat("a PKCS#8 key of this kind in DER");
+        check_len(der, NOT_PKCS8)?;
         match kind {
             Kind::Bytes(_) => Err(CallerFault::WrongKind(kind).into()),
             Kind::Secp256k1 => Self::secp256k1(k256::SecretKey::from_pkcs8_der(der).map_err(|_| NOT_PKCS8)?),
@@ -69,6 +68,7 @@ impl PlainSecret {
     /// As for [`PlainSecret::pkcs8_der`].
     pub fn pkcs8_pem(kind: Kind, pem: &str) -> Result<Self, Error> {
         const NOT_PKCS8: CallerFault = CallerFault::ImportFormat("a PKCS#8 key of this kind in PEM");
+        check_len(pem.as_bytes(), NOT_PKCS8)?;
         match kind {
             Kind::Bytes(_) => Err(CallerFault::WrongKind(kind).into()),
             Kind::Secp256k1 => Self::secp256k1(k256::SecretKey::from_pkcs8_pem(pem).map_err(|_| NOT_PKCS8)?),
@@ -82,6 +82,7 @@ impl PlainSecret {
     /// [`CallerFault::ImportFormat`].
     pub fn sec1_der(der: &[u8]) -> Result<Self, Error> {
         const NOT_SEC1: CallerFault = CallerFault::ImportFormat("a SEC 1 key on secp256k1 in DER");
+        check_len(der, NOT_SEC1)?;
         Self::secp256k1(k256::SecretKey::from_sec1_der(der).map_err(|_| NOT_SEC1)?)
     }
 
@@ -91,7 +92,14 @@ impl PlainSecret {
     /// [`CallerFault::ImportFormat`].
     pub fn sec1_pem(pem: &str) -> Result<Self, Error> {
         const NOT_SEC1: CallerFault = CallerFault::ImportFormat("a SEC 1 key on secp256k1 in PEM");
-        Self::secp256k1(k256::SecretKey::from_sec1_pem(pem).map_err(|_| NOT_SEC1)?)
+        check_len(pem.as_bytes(), NOT_SEC1)?;
+        // k256's own from_sec1_pem decodes into memory that it doesn't wipe.
+        match SecretDocument::from_pem(pem) {
+            Ok(("EC PRIVATE KEY", der)) => {
+                Self::secp256k1(k256::SecretKey::from_sec1_der(der.as_bytes()).map_err(|_| NOT_SEC1)?)
+            }
+            _ => Err(NOT_SEC1.into()),
+        }
     }
 
     fn secp256k1(key: k256::SecretKey) -> Result<Self, Error> {
@@ -118,5 +126,9 @@ impl PlainSecret {
     }
 }
 
-/// The longest text that is looked at: twice the most bytes that a secret has.
-const MAX_TEXT: usize = 131_072;
+/// The longest input that is looked at: twice the most bytes that a secret has.
+const MAX_INPUT: usize = 131_072;
+
+fn check_len(input: &[u8], fault: CallerFault) -> Result<(), CallerFault> {
+    if input.len() > MAX_INPUT { Err(fault) } else { Ok(()) }
+}

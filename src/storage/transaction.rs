@@ -18,7 +18,7 @@ use crate::id::{AccountName, CounterId, CredentialId, KeyId, Timestamp, UserId};
 ///    [`Outcome::Repeated`].
 /// 2. Each of `guards`, then the condition of each of `changes`, in order. The first that fails: `otherwise` is
 ///    inserted, if it is there and its key isn't stored yet, nothing else is written, [`Outcome::Conflict`].
-/// 3. If `changes` are all [`Change::StoreSecret`] and each record is stored already, byte for byte: nothing is
+/// 3. If there are `changes`, all of them [`Change::StoreSecret`], and each record is stored already, byte for byte: nothing is
 ///    written, [`Outcome::Repeated`].
 /// 4. All of `changes` and `audit` are written: [`Outcome::Applied`].
 ///

@@ -1,4 +1,7 @@
-//! The suite that checks a store against the contract of [`Transaction`] and [`Query`].
+//! The suite that checks a store against the contract of [`Transaction`] and [`Query`]: what it asks of every store, and
+//! the checks for accounts, attempts and storing.
+
+mod custody;
 
 use alloc::format;
 use alloc::string::{String, ToString};
@@ -36,7 +39,7 @@ impl core::error::Error for Failure {}
 /// # Errors
 /// The first [`Failure`].
 pub fn conformance<S: Store>(mut make: impl FnMut() -> S) -> Result<usize, Failure> {
-    let checks: [(&'static str, Check<S>); 13] = [
+    let checks: [(&'static str, Check<S>); 20] = [
         ("an account is made whole, and found under its own name alone", account_is_found),
         ("a name and a user ID are given once", account_is_unique),
         ("an account that was made by the same request counts as repeated", account_repeats),
@@ -50,6 +53,13 @@ pub fn conformance<S: Store>(mut make: impl FnMut() -> S) -> Result<usize, Failu
         ("the same record again counts as repeated, in any session", secrets_repeat),
         ("a key ID is taken once, and a batch is all or nothing", batch_is_atomic),
         ("vault heads form a chain", heads_are_chained),
+        ("a page has the next of a user's secrets, ascending, with the tombstones", custody::page_is_ordered),
+        ("a deleted secret leaves a tombstone that nothing is stored over", custody::tombstone_stays),
+        ("a batch of deletions is all or nothing", custody::deletion_is_atomic),
+        ("a replaced credential ends what was guarded on the old one", custody::credential_is_replaced),
+        ("a purged secret leaves nothing behind", custody::purge_is_complete),
+        ("a deleted account leaves its attempts alone behind", custody::account_is_deleted),
+        ("the audit trail is read by place, within its filter", custody::trail_is_read),
     ];
     for (check, run) in &checks {
         run(&mut Probe { store: make() }).map_err(|problem| Failure { check, problem })?;
@@ -96,6 +106,11 @@ fn record(number: u64) -> Result<Record, String> {
     Record::encode(&SecretRecord::Tombstone { session_id, sequence: number }).map_err(|error| error.to_string())
 }
 
+/// Key IDs and records, as a store gives them.
+fn numbered(secrets: &[(u8, u64)]) -> Result<Vec<(KeyId, Vec<u8>)>, String> {
+    secrets.iter().map(|(id, number)| Ok((key_id(*id), record(*number)?.as_bytes().to_vec()))).collect()
+}
+
 fn entry(user_id: UserId, session: u8, sequence: u64, granted: bool) -> AuditEntry {
     let session_id = SessionId::from_bytes([session; 16]);
     let (request, action) = ([0; 16], Action::Store);
@@ -129,12 +144,24 @@ fn store(records: &[(u8, u64)], session: u8, sequence: u64) -> Result<Transactio
     let change = |(id, number): &(u8, u64)| {
         Ok(Change::StoreSecret { user_id: user(1), key_id: key_id(*id), record: record(*number)? })
     };
-    Ok(Transaction {
+    Ok(guarded(records.iter().map(change).collect::<Result<_, String>>()?, session, sequence))
+}
+
+/// These changes, guarded on credential 1 of user 1.
+fn guarded(changes: Vec<Change>, session: u8, sequence: u64) -> Transaction {
+    Transaction {
         guards: vec![Guard::Credential { user_id: user(1), credential: credential(1) }],
-        changes: records.iter().map(change).collect::<Result<_, String>>()?,
+        changes,
         audit: Some(entry(user(1), session, sequence, true)),
         otherwise: Some(entry(user(1), session, sequence, false)),
-    })
+    }
+}
+
+/// Appends a vault head.
+fn append(user_id: UserId, epoch: u64, number: u8, sequence: u64) -> Transaction {
+    let change = Change::AppendHead { user_id, epoch, head: Record::from_bytes(&[number; 40]) };
+    let audit = Some(entry(user_id, 9, sequence, true));
+    Transaction { guards: vec![], changes: vec![change], audit, otherwise: None }
 }
 
 fn expect<T: PartialEq + fmt::Debug>(what: &str, got: T, expected: T) -> Result<(), String> {
@@ -147,9 +174,12 @@ impl<S: Store> Probe<S> {
         expect("the outcome", outcome, expected)
     }
 
+    fn read(&mut self, query: &Query) -> Result<Answer, String> {
+        Ok(self.store.read(query).map_err(|error| format!("read failed: {error}"))?.0)
+    }
+
     fn account(&mut self, query: &AccountQuery) -> Result<(Option<Vec<u8>>, Option<Attempts>), String> {
-        let found = self.store.read(&Query::Account(query.clone())).map_err(|error| format!("read failed: {error}"))?;
-        match found.0 {
+        match self.read(&Query::Account(query.clone()))? {
             Answer::Account { name, record, attempts } if name == *query.name() => Ok((record, attempts)),
             _ => Err("another query was answered".to_string()),
         }
@@ -163,13 +193,11 @@ impl<S: Store> Probe<S> {
     /// What the secrets 1 to 4 of a user are, as the numbers of their records.
     fn expect_secrets(&mut self, user_id: UserId, expected: &[(u8, u64)]) -> Result<(), String> {
         let query = SecretsQuery::new(user_id, (1..=4).map(key_id).collect());
-        let found = self.store.read(&Query::Secrets(query.clone())).map_err(|error| format!("read failed: {error}"))?;
-        let Answer::Secrets { query: answered, mut records, .. } = found.0 else {
+        let Answer::Secrets { query: answered, mut records, .. } = self.read(&Query::Secrets(query.clone()))? else {
             return Err("another query was answered".to_string());
         };
         expect("the answered query", answered, query)?;
-        let numbered = |(id, number): &(u8, u64)| Ok((key_id(*id), record(*number)?.as_bytes().to_vec()));
-        let mut expected = expected.iter().map(numbered).collect::<Result<Vec<_>, String>>()?;
+        let mut expected = numbered(expected)?;
         records.sort();
         expected.sort();
         expect("the secrets", records, expected)
@@ -295,8 +323,7 @@ fn secrets_are_found<S: Store>(probe: &mut Probe<S>) -> Result<(), String> {
     probe.expect_secrets(user(1), &[(1, 10), (3, 30)])?;
     probe.expect_secrets(user(2), &[])?;
     let query = SecretsQuery::new(user(1), vec![key_id(1)]);
-    let found = probe.store.read(&Query::Secrets(query)).map_err(|error| format!("read failed: {error}"))?;
-    match found.0 {
+    match probe.read(&Query::Secrets(query))? {
         Answer::Secrets { credential: found, .. } => expect("the credential", found, Some(credential(1))),
         _ => Err("another query was answered".to_string()),
     }
@@ -321,15 +348,10 @@ fn batch_is_atomic<S: Store>(probe: &mut Probe<S>) -> Result<(), String> {
 }
 
 fn heads_are_chained<S: Store>(probe: &mut Probe<S>) -> Result<(), String> {
-    let append = |epoch, number: u8, sequence| {
-        let change = Change::AppendHead { user_id: user(1), epoch, head: Record::from_bytes(&[number; 40]) };
-        let audit = Some(entry(user(1), 9, sequence, true));
-        Transaction { guards: vec![], changes: vec![change], audit, otherwise: None }
-    };
-    probe.apply(&append(1, 1, 1), Outcome::Conflict(Conflict::Head))?;
-    probe.apply(&append(0, 1, 2), Outcome::Applied)?;
-    probe.apply(&append(0, 2, 3), Outcome::Conflict(Conflict::Head))?;
-    probe.apply(&append(1, 2, 4), Outcome::Applied)?;
-    probe.apply(&append(1, 3, 5), Outcome::Conflict(Conflict::Head))?;
-    probe.apply(&append(3, 3, 6), Outcome::Conflict(Conflict::Head))
+    probe.apply(&append(user(1), 1, 1, 1), Outcome::Conflict(Conflict::Head))?;
+    probe.apply(&append(user(1), 0, 1, 2), Outcome::Applied)?;
+    probe.apply(&append(user(1), 0, 2, 3), Outcome::Conflict(Conflict::Head))?;
+    probe.apply(&append(user(1), 1, 2, 4), Outcome::Applied)?;
+    probe.apply(&append(user(1), 1, 3, 5), Outcome::Conflict(Conflict::Head))?;
+    probe.apply(&append(user(1), 3, 3, 6), Outcome::Conflict(Conflict::Head))
 }

@@ -8,6 +8,10 @@
     clippy::arithmetic_side_effects
 )]
 
+use keystow::operation::audit::AuditPage;
+use keystow::operation::delete_account::Deleted;
+use keystow::operation::list::ListedPage;
+use keystow::operation::status::SessionStatus;
 use keystow::testing::{DriveError, InMemoryServer, MemoryStore, Store, converse};
 use keystow::*;
 use rand_chacha::ChaCha20Rng;
@@ -103,6 +107,84 @@ impl<S: Store> World<S> {
 
     pub fn pass(&mut self, duration: core::time::Duration) {
         self.now = self.now.after(duration);
+    }
+}
+
+/// Custody, an exchange each.
+impl<S: Store> World<S> {
+    pub fn import(&mut self, session: &mut ClientSession, secrets: Vec<PlainSecret>) -> Answer<Vec<PendingSecret>, S> {
+        let exchange = session.import(secrets, &mut self.rng).unwrap();
+        self.run(exchange)
+    }
+
+    pub fn list(&mut self, session: &mut ClientSession, after: Option<KeyId>, limit: u16) -> Answer<ListedPage, S> {
+        let exchange = session.list(after, limit).unwrap();
+        self.run(exchange)
+    }
+
+    pub fn delete(&mut self, session: &mut ClientSession, key_ids: &[KeyId]) -> Answer<(), S> {
+        let exchange = session.delete(key_ids).unwrap();
+        self.run(exchange)
+    }
+
+    pub fn change_password(&mut self, session: &mut ClientSession, password: &str) -> Answer<(), S> {
+        let exchange = session.change_password(password, &mut self.rng).unwrap();
+        self.run(exchange)
+    }
+
+    pub fn audit(&mut self, session: &mut ClientSession, filter: AuditFilter) -> Answer<AuditPage, S> {
+        let exchange = session.audit(filter, None, 256).unwrap();
+        self.run(exchange)
+    }
+
+    pub fn status(&mut self, session: &mut ClientSession) -> Answer<SessionStatus, S> {
+        let exchange = session.status().unwrap();
+        self.run(exchange)
+    }
+
+    pub fn delete_account(&mut self, session: &mut ClientSession) -> Answer<Deleted, S> {
+        let exchange = session.delete_account().unwrap();
+        self.run(exchange)
+    }
+}
+
+/// Takes a message up to its write.
+pub fn up_to_write<'s, S: Store>(
+    session: &'s mut ServerSession,
+    store: &mut S,
+    message: &ClientMessage,
+    now: Timestamp,
+) -> Write<'s> {
+    let mut step = session.receive(message.clone(), now).unwrap();
+    loop {
+        step = match step {
+            Step::Read(read) => {
+                let found = store.read(read.query()).unwrap();
+                read.found(found).unwrap()
+            }
+            Step::Write(write) => return write,
+            Step::Reply(reply) => panic!("no write, but a reply: {reply:?}"),
+        }
+    }
+}
+
+impl<S: Store> World<S> {
+    /// A message in an open session, with something that happens to the store between its read and its write.
+    pub fn interrupted(&mut self, message: &ClientMessage, between: impl FnOnce(&mut S)) -> ServerMessage {
+        let InMemoryServer { sessions, store, .. } = &mut self.server;
+        let session = sessions.get_mut(&message.session_id().unwrap()).unwrap();
+        let write = up_to_write(session, store, message, self.now);
+        between(store);
+        let outcome = store.apply(write.transaction()).unwrap();
+        write.settle(outcome).unwrap()
+    }
+
+    /// A message in an open session whose write is applied while its outcome stays unknown: the step is dropped.
+    pub fn applied_but_unknown(&mut self, message: &ClientMessage) {
+        let InMemoryServer { sessions, store, .. } = &mut self.server;
+        let session = sessions.get_mut(&message.session_id().unwrap()).unwrap();
+        let write = up_to_write(session, store, message, self.now);
+        store.apply(write.transaction()).unwrap();
     }
 }
 

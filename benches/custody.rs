@@ -1,0 +1,175 @@
+//! Custody beside the bare primitives: retrieve and store of a small secret, import of a large one, a listing of 10,000.
+//!
+//! What is counted on the other side, on buffers of the real sizes: for retrieve and store of 32 bytes, HKDF (two record
+//! keys) and AES-256-GCM-SIV (the record opened twice, four frames sealed and opened); for the import of 64 KiB, one
+//! HMAC-SHA-256 over it (the binder), and AES-256-GCM-SIV over it: sealed, opened again before it is sent, framed, unframed.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    clippy::print_stdout
+)]
+
+mod support;
+
+use std::hint::black_box;
+use std::time::{Duration, Instant};
+
+use aes_gcm_siv::{AeadInOut, Aes256GcmSiv, KeyInit, Nonce, Tag};
+use hkdf::Hkdf;
+use hmac::{Hmac, Mac};
+use keystow::operation::list::Listing;
+use keystow::{ClientSession, Kind, PendingSecret, PlainSecret};
+use sha2::Sha256;
+use support::{Comparison, PASSWORD, World};
+
+/// The sizes of the frames of a store and a retrieval of one `Bytes(32)`, inside.
+const FRAMES: [usize; 4] = [141, 19, 18, 141];
+const HEADER: usize = 89;
+const LARGE: usize = 65_536;
+const KEY: [u8; 32] = [7; 32];
+
+/// An open session.
+struct Custody {
+    world: World,
+    session: ClientSession,
+}
+
+impl Custody {
+    fn new() -> Self {
+        let mut world = World::new(1);
+        let exchange = world.client.log_in(PASSWORD, &mut world.rng).unwrap();
+        let session = world.run(exchange);
+        Self { world, session }
+    }
+
+    fn pending(&mut self, kinds: &[Kind]) -> Vec<PendingSecret> {
+        let exchange = self.session.generate(kinds, &mut self.world.rng).unwrap();
+        self.world.run(exchange)
+    }
+
+    fn store_and_retrieve(&mut self) -> Duration {
+        self.world.forget();
+        let pending = self.pending(&[Kind::Bytes(32)]);
+        timed(|| {
+            let stored = self.world.run(self.session.store(&pending).unwrap());
+            self.world.run(self.session.retrieve(&[stored[0].key_id]).unwrap())
+        })
+    }
+
+    /// Whole: the random bytes, the sealing, the storing.
+    fn import(&mut self) -> Duration {
+        self.world.forget();
+        let secret = PlainSecret::bytes(vec![7; LARGE]).unwrap();
+        timed(|| {
+            let exchange = self.session.import(vec![secret], &mut self.world.rng).unwrap();
+            let pending = self.world.run(exchange);
+            self.world.run(self.session.store(&pending).unwrap())
+        })
+    }
+
+    /// All pages, each record opened.
+    fn list(&mut self) -> usize {
+        let (mut listing, mut count) = (Listing::new(), 0);
+        while let Some(exchange) = listing.next_page(&mut self.session).unwrap() {
+            count += listing.take(self.world.run(exchange)).count();
+        }
+        count
+    }
+}
+
+fn timed<T>(f: impl FnOnce() -> T) -> Duration {
+    let start = Instant::now();
+    drop(black_box(f()));
+    start.elapsed()
+}
+
+fn seal(aad: &[u8], buffer: &mut [u8]) -> Tag {
+    let cipher = Aes256GcmSiv::new(black_box(&KEY).into());
+    cipher.encrypt_inout_detached(&Nonce::from([0; 12]), black_box(aad), black_box(buffer).into()).unwrap()
+}
+
+fn open(aad: &[u8], buffer: &mut [u8], tag: &Tag) {
+    let cipher = Aes256GcmSiv::new(black_box(&KEY).into());
+    cipher.decrypt_inout_detached(&Nonce::from([0; 12]), black_box(aad), black_box(buffer).into(), tag).unwrap();
+}
+
+fn record_key() {
+    let mut key = [0; 32];
+    Hkdf::<Sha256>::from_prk(black_box(&KEY)).unwrap().expand(black_box(&[0; HEADER + 20]), &mut key).unwrap();
+    black_box(key);
+}
+
+/// The primitives of a store and a retrieval. The sealing is outside of the timed part, as the generation is.
+fn small() -> Duration {
+    let mut frames = FRAMES.map(|len| vec![7; len]);
+    let mut record = vec![7; 32];
+    let tag = seal(&[0; HEADER], &mut record);
+    let sealed = record.clone();
+    timed(|| {
+        for _ in ["store", "retrieve"] {
+            record_key();
+            record.copy_from_slice(&sealed);
+            open(&[0; HEADER], &mut record, &tag);
+        }
+        for frame in &mut frames {
+            let tag = seal(&[0; 10], frame);
+            open(&[0; 10], frame, &tag);
+        }
+    })
+}
+
+/// The primitives of an import: once and again over the secret, with the reopening that `store` does or without.
+fn large(reopen: bool) -> Duration {
+    let mut secret = vec![7; LARGE];
+    timed(|| {
+        let binder = Hmac::<Sha256>::new_from_slice(black_box(&KEY)).unwrap().chain_update(black_box(&secret));
+        black_box(binder.finalize().into_bytes());
+        let tag = seal(&[0; HEADER], &mut secret);
+        if reopen {
+            open(&[0; HEADER], &mut secret, &tag);
+        }
+        let tag = seal(&[0; 10], &mut secret);
+        open(&[0; 10], &mut secret, &tag);
+    })
+}
+
+fn import(name: &'static str, reopen: bool) -> Comparison<'static> {
+    let mut custody = Custody::new();
+    Comparison {
+        name,
+        ours: ("keystow", Box::new(move || custody.import())),
+        other: ("primitives", Box::new(move || large(reopen))),
+        at_most: Some(1.2),
+        calls: 500,
+    }
+}
+
+fn main() {
+    let mut custody = Custody::new();
+    let store_and_retrieve = Comparison {
+        name: "store and retrieve Bytes(32)",
+        ours: ("keystow", Box::new(move || custody.store_and_retrieve())),
+        other: ("HKDF and AES-256-GCM-SIV", Box::new(small)),
+        at_most: Some(2.5),
+        calls: 5_000,
+    };
+    let mut comparisons = [
+        store_and_retrieve,
+        import("import 64 KiB, reopening counted", true),
+        import("import 64 KiB, reopening not counted", false),
+    ];
+    let mut large = Custody::new();
+    for _ in 0..40 {
+        let pending = large.pending(&[Kind::Bytes(32); 250]);
+        large.world.run(large.session.store(&pending).unwrap());
+    }
+    support::run(&mut comparisons, |criterion| {
+        let mut group = criterion.benchmark_group("list 10,000 secrets");
+        group.sample_size(10);
+        group.bench_function("keystow", |bencher| bencher.iter(|| assert_eq!(large.list(), 10_000)));
+        group.finish();
+    });
+}

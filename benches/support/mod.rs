@@ -1,0 +1,109 @@
+//! What the benches share: a deployment in memory with one person, and comparisons of two functions by turns.
+
+use std::time::Duration;
+
+use criterion::Criterion;
+use keystow::testing::{InMemoryServer, MemoryStore, converse};
+use keystow::{
+    AccountName, Client, ClientPolicy, Exchange, KsfProfile, Server, ServerPolicy, ServerSetup, Timestamp, client,
+};
+use rand_chacha::ChaCha20Rng;
+use rand_core::SeedableRng;
+
+pub(crate) const ACCOUNT: &str = "ada@example.com";
+pub(crate) const IDENTITY: &str = "keys.example.com";
+pub(crate) const PASSWORD: &str = "correct horse battery staple";
+pub(crate) const NOW: Timestamp = Timestamp::from_millis(1_800_000_000_000);
+
+/// Both machines, the store, and the generator that the client draws from.
+pub(crate) struct World {
+    pub(crate) server: InMemoryServer<MemoryStore>,
+    pub(crate) client: Client,
+    pub(crate) rng: ChaCha20Rng,
+}
+
+impl World {
+    /// One registered account, under the cheap key stretching profile: the client's Argon2 is not measured here.
+    pub(crate) fn new(seed: u64) -> Self {
+        let mut rng = ChaCha20Rng::seed_from_u64(seed);
+        let setup = ServerSetup::generate(&mut rng).unwrap();
+        let server = Server::new(setup, IDENTITY, ServerPolicy::default()).unwrap();
+        let policy = ClientPolicy::new([KsfProfile::CHEAP_FOR_TESTS]).unwrap();
+        let client = Client::new(AccountName::new(ACCOUNT).unwrap(), IDENTITY, policy).unwrap();
+        let server = InMemoryServer::new(server, MemoryStore::new(), seed);
+        let mut world = Self { server, client, rng };
+        let exchange = world.client.register(PASSWORD, &mut world.rng).unwrap();
+        world.run(exchange);
+        world
+    }
+
+    /// Runs an exchange to its end, every message crossing as bytes.
+    pub(crate) fn run<O: client::Operation>(&mut self, exchange: Exchange<O>) -> O::Output {
+        converse(exchange, &mut self.server, NOW).unwrap().unwrap()
+    }
+
+    /// Empties the tables that grow with every run, so that the first and the last find the same store.
+    pub(crate) fn forget(&mut self) {
+        self.server.store.secrets.clear();
+        self.server.store.audit.clear();
+    }
+}
+
+/// Runs something once, and says how long the part of it took that counts.
+pub(crate) type Run<'a> = Box<dyn FnMut() -> Duration + 'a>;
+
+/// Ours beside what it is measured against.
+pub(crate) struct Comparison<'a> {
+    pub(crate) name: &'static str,
+    pub(crate) ours: (&'static str, Run<'a>),
+    pub(crate) other: (&'static str, Run<'a>),
+    pub(crate) at_most: Option<f64>,
+    /// How often each is called for the ratio.
+    pub(crate) calls: usize,
+}
+
+impl Comparison<'_> {
+    /// Both, in one criterion group.
+    fn bench(&mut self, criterion: &mut Criterion) {
+        let mut group = criterion.benchmark_group(self.name);
+        for (name, run) in [&mut self.ours, &mut self.other] {
+            group.bench_function(*name, |bencher| bencher.iter_custom(|n| (0..n).map(|_| run()).sum()));
+        }
+        group.finish();
+    }
+
+    /// Calls both by turns, so that a change of the machine's load meets both, and prints the median of the ratios of
+    /// neighbours.
+    fn print_ratio(&mut self) {
+        let micros = |run: &mut Run<'_>| run().as_secs_f64() * 1e6;
+        let pairs: Vec<_> = (0..self.calls).map(|_| (micros(&mut self.ours.1), micros(&mut self.other.1))).collect();
+        let ours = median(pairs.iter().map(|pair| pair.0));
+        let other = median(pairs.iter().map(|pair| pair.1));
+        let ratio = median(pairs.iter().map(|pair| pair.0 / pair.1));
+        let verdict = match self.at_most {
+            None => String::new(),
+            Some(most) if ratio <= most => format!(", target {most:.2}: reached"),
+            Some(most) => format!(", target {most:.2}: MISSED"),
+        };
+        let names = (self.ours.0, self.other.0);
+        println!("{}: {} {ours:.1} us, {} {other:.1} us, ratio {ratio:.3}{verdict}", self.name, names.0, names.1);
+    }
+}
+
+fn median(values: impl Iterator<Item = f64>) -> f64 {
+    let mut values: Vec<f64> = values.collect();
+    values.sort_unstable_by(f64::total_cmp);
+    values[values.len() >> 1]
+}
+
+/// Runs the comparisons through criterion, then prints their ratios, if this is `cargo bench` and not a trial run.
+pub(crate) fn run(comparisons: &mut [Comparison<'_>], more: impl FnOnce(&mut Criterion)) {
+    let mut criterion = Criterion::default().configure_from_args();
+    comparisons.iter_mut().for_each(|comparison| comparison.bench(&mut criterion));
+    more(&mut criterion);
+    criterion.final_summary();
+    let asked_for = |name: &str| std::env::args().any(|argument| argument == name);
+    if asked_for("--bench") && !asked_for("--test") {
+        comparisons.iter_mut().for_each(Comparison::print_ratio);
+    }
+}
