@@ -203,14 +203,14 @@ fn rule_16_a_batch_has_1_to_256_items_and_each_once() {
 }
 
 #[test]
-fn rule_16_generation_has_1_to_256_kinds_of_1_to_1024_bytes() {
+fn rule_16_a_request_for_random_bytes_has_1_to_256_kinds_of_1_to_65536_bytes() {
     let mut world = support::world(8);
     let (_, mut session) = world.person("ada");
     for (kinds, why) in [
         (vec![], "no kinds"),
         (vec![Kind::Ed25519; 257], "257 kinds"),
         (vec![Kind::Bytes(0)], "no bytes"),
-        (vec![Kind::Bytes(1025)], "too many bytes"),
+        (vec![Kind::Bytes(65_537)], "too many bytes"),
         (vec![Kind::Ed25519, Kind::Bytes(u32::MAX)], "far too many bytes, behind an honest kind"),
     ] {
         denied(&mut world, &mut session, &generate(kinds), why);

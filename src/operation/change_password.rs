@@ -70,8 +70,8 @@ impl ClientSession {
     /// account ends at its next request that touches the store.
     ///
     /// Needs a recent login ([`crate::Refusal::LoginTooOld`]). Of two devices that change it at once, one wins; the
-    /// other gets [`crate::Refusal::SessionEnded`]. A crash leaves exactly one password that works: if no answer came, try
-    /// both. An answer runs Argon2 in [`Exchange::receive`].
+    /// other gets [`crate::Refusal::SessionEnded`]. A crash leaves exactly one password that works: if no answer came, or
+    /// the session ended on the way, try both. An answer runs Argon2 in [`Exchange::receive`].
     ///
     /// The old password, with an old copy of the server's record, still opens the vault key.
     ///
@@ -154,7 +154,11 @@ use crate::storage::{AccountRecord, Action, Change, Found, Query, Record, Transa
 
 impl Serve for Request {
     fn query(&self, context: &Context<'_>) -> Result<Option<Query>, Refusal> {
-        context.check_recent().map(|()| None)
+        match (self, context.check_recent()) {
+            // This may be the repeat of a change that was made: the refusal must not say that it wasn't.
+            (Self::Finish { .. }, Err(_)) => Err(Refusal::SessionEnded),
+            (_, recent) => recent.map(|()| None),
+        }
     }
 
     fn serve(self, context: &Context<'_>, _: Option<Found>) -> Result<Effect, Error> {

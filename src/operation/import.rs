@@ -24,7 +24,8 @@ pub struct Import {
 }
 
 impl ClientSession {
-    /// Starts to import 1 to 256 secrets, of 512 KiB together. Gives one [`PendingSecret`] for each, in order: sealed, not
+    /// Starts to import 1 to 256 secrets, of 512 KiB together (as many come back in one retrieval only if their headers fit
+    /// too). Gives one [`PendingSecret`] for each, in order: sealed, not
     /// yet stored. Keep them, then [`ClientSession::store`] them, as generated ones.
     ///
     /// # Errors

@@ -51,8 +51,8 @@ pub enum Guard {
 /// One change, with its own condition. Exhaustive: an engine that skips one loses data.
 #[derive(Clone, PartialEq, Eq)]
 pub enum Change {
-    /// Inserts an account. If there is one under the name: [`Conflict::NameTaken`]; if there is one with the user ID:
-    /// [`Conflict::UserIdTaken`].
+    /// Inserts an account. If there is one under the name: [`Conflict::NameTaken`]; if there is one with the user ID, or was
+    /// until [`Change::DeleteAccount`]: [`Conflict::UserIdTaken`].
     CreateAccount {
         /// The account's name, compared bytewise.
         name: AccountName,
@@ -129,9 +129,9 @@ pub enum Change {
         /// The secret's name.
         key_id: KeyId,
     },
-    /// Removes an account that has no secrets left, with its vault heads and its audit trail: the name is free. The
-    /// attempt counter stays. Never a conflict. (What is left under the user ID can be purged at leisure: it
-    /// can't be reached, and the ID is never used again.)
+    /// Removes an account, with whatever is left of its secrets (another session may have stored one meanwhile), its vault
+    /// heads and its audit trail: the name is free. The attempt counter stays. Its user ID stays taken for
+    /// [`Change::CreateAccount`], so that a late registration upload can't bring the account back. Never a conflict.
     DeleteAccount {
         /// The account's name.
         name: AccountName,

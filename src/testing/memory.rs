@@ -1,7 +1,7 @@
 //! `MemoryStore`: the storage contract over maps, as a model to copy and a store to test with.
 
-use alloc::collections::BTreeMap;
 use alloc::collections::btree_map::Entry;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 use core::convert::Infallible;
 use core::ops::Bound;
@@ -22,6 +22,8 @@ pub struct MemoryStore {
     pub attempts: BTreeMap<CounterId, Attempts>,
     /// Secrets and tombstones by user and key ID.
     pub secrets: BTreeMap<(UserId, KeyId), Vec<u8>>,
+    /// The user IDs of deleted accounts.
+    pub gone: BTreeSet<UserId>,
     /// Vault heads by user and epoch.
     pub heads: BTreeMap<(UserId, u64), Vec<u8>>,
     /// Audit entries by [`AuditEntry::key`].
@@ -76,7 +78,11 @@ impl MemoryStore {
     fn check_change(&self, change: &Change) -> Result<(), Conflict> {
         match change {
             Change::CreateAccount { name, .. } if self.accounts.contains_key(name) => Err(Conflict::NameTaken),
-            Change::CreateAccount { user_id, .. } if self.account_of(*user_id).is_some() => Err(Conflict::UserIdTaken),
+            Change::CreateAccount { user_id, .. }
+                if self.gone.contains(user_id) || self.account_of(*user_id).is_some() =>
+            {
+                Err(Conflict::UserIdTaken)
+            }
             Change::ChargeAttempt { counter, window_ends, limit } => match self.attempts.get(counter) {
                 Some(attempts) if attempts.window_ends >= *window_ends && attempts.count >= *limit => {
                     Err(Conflict::AttemptLimit)
@@ -138,6 +144,8 @@ impl MemoryStore {
             }
             Change::DeleteAccount { name, user_id } => {
                 self.accounts.remove(name);
+                self.gone.insert(*user_id);
+                self.secrets.retain(|(owner, _), _| owner != user_id);
                 self.heads.retain(|(owner, _), _| owner != user_id);
                 self.audit.retain(|_, entry| entry.user_id() != *user_id);
             }

@@ -40,12 +40,22 @@ pub enum Action {
 /// The operations besides the main job.
 #[derive(Arbitrary, Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Operation {
-    Import { kind: u8, byte: u8 },
-    List { limit: u8 },
-    Delete { first: u8, count: u8 },
+    Import {
+        kind: u8,
+        byte: u8,
+    },
+    List {
+        limit: u8,
+    },
+    Delete {
+        first: u8,
+        count: u8,
+    },
     /// To the same password, so that every later login still knows it.
     ChangePassword,
-    Audit { limit: u8 },
+    Audit {
+        limit: u8,
+    },
     Status,
     LogOut,
     DeleteAccount,
@@ -101,7 +111,9 @@ pub enum Mishap {
     /// The write is done and its outcome is lost: the step is dropped.
     WriteFailsAfter,
     /// The embedder refuses the read, or the write.
-    Denied { read: bool },
+    Denied {
+        read: bool,
+    },
     /// The store tells another outcome.
     Lie {
         lie: Lie,
@@ -127,7 +139,7 @@ pub enum Lie {
 #[derive(Arbitrary, Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Forgery {
     /// Any number of secrets of any length.
-    Generate { count: u16, len: u16 },
+    Generate { count: u16, len: u32 },
     /// A batch, anybody's, with something changed.
     Store { batch: u8, change: Damage },
     /// Records of 64 KiB with arbitrary contents.

@@ -321,10 +321,6 @@ fn is_possible(transaction: &Transaction, outcome: Outcome) -> bool {
             Change::DeleteSecret { key_id, .. } => *key_id == gone,
             _ => false,
         }),
-        Outcome::Conflict(Conflict::SecretGone(gone)) => changes.iter().any(|change| match change {
-            Change::DeleteSecret { key_id, .. } => *key_id == gone,
-            _ => false,
-        }),
         Outcome::Conflict(Conflict::KeyIdTaken(taken)) => changes.iter().any(|change| match change {
             Change::StoreSecret { key_id, .. } => *key_id == taken,
             _ => false,

@@ -6,8 +6,8 @@ use std::sync::OnceLock;
 use keystow::storage::{Found, Outcome, Query, Transaction};
 use keystow::testing::{MemoryStore, Store};
 use keystow::{
-    ClientMessage, CredentialId, Error, Server, ServerKey, ServerMessage, ServerPolicy, ServerSession, ServerSetup, SessionId, Step,
-    Timestamp, UserId,
+    ClientMessage, CredentialId, Error, Server, ServerKey, ServerMessage, ServerPolicy, ServerSession, ServerSetup,
+    SessionId, Step, Timestamp, UserId,
 };
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng;

@@ -127,8 +127,8 @@ impl Damage {
     }
 }
 
-fn generate(count: u16, len: u16) -> Forged {
-    let (count, len) = (usize::from(count) % (2 * MAX_BATCH), u32::from(len));
+fn generate(count: u16, len: u32) -> Forged {
+    let count = usize::from(count) % (2 * MAX_BATCH);
     let is_acceptable = (1..=MAX_BATCH).contains(&count) && (1..=Kind::MAX_STORED).contains(&len);
     Forged { request: Request::Generate(generate::Request { kinds: vec![Kind::Bytes(len); count] }), is_acceptable }
 }

@@ -24,6 +24,10 @@ impl Gone {
         self.user(user_id) || self.deleted.contains(secret) || self.purged.contains(secret)
     }
 
+    pub fn tombstone(&self, user_id: UserId, key_id: KeyId) -> bool {
+        self.deleted.contains(&(user_id, key_id))
+    }
+
     /// Takes a transaction that the store applied. Rule 22: a tombstone is never stored over.
     pub fn record(&mut self, transaction: &Transaction, truth: Option<Outcome>) {
         if truth != Some(Outcome::Applied) {

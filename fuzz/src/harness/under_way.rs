@@ -5,10 +5,11 @@ use std::rc::Rc;
 use keystow::client::Operation;
 use keystow::operation::Reply;
 use keystow::operation::audit::AuditPage;
+use keystow::operation::delete_account::Deleted;
 use keystow::operation::list::ListedPage;
 use keystow::{
-    AccountName, ClientSession, Exchange, KeyId, NewSecret, PendingSecret, Registered, RetrievedSecret,
-    ServerMessage, UserId,
+    AccountName, ClientSession, Exchange, KeyId, NewSecret, PendingSecret, Registered, RetrievedSecret, ServerMessage,
+    UserId,
 };
 
 use super::forgery::Forged;
@@ -32,7 +33,7 @@ pub enum End {
     Listed(UserId, ListedPage),
     Deleted(UserId, Vec<KeyId>),
     Audited(UserId, AuditPage),
-    AccountDeleted(UserId),
+    AccountDeleted(UserId, Deleted),
     Forged(UserId, Rc<Forged>, Reply),
     /// It did what it should, and leaves nothing to judge.
     Done,

@@ -198,9 +198,14 @@ pub(super) fn account_is_deleted<S: Store>(probe: &mut Probe<S>) -> Result<(), S
     probe.expect_trail_of(Some(credential(2)), trail(2), &[&registered, &appended])?;
     probe.apply(&append(user(2), 0, 2, 2), Outcome::Conflict(Conflict::Head))?;
 
-    probe.apply(&create("one", 1, 1)?, Outcome::Applied)?;
-    probe.apply(&append(user(1), 0, 1, 1), Outcome::Applied)?;
-    probe.expect_account("one", Some(1))
+    probe.apply(&append(user(1), 0, 1, 7), Outcome::Applied)?;
+
+    // The name is free, the user ID never again: a late upload doesn't bring the account back.
+    probe.apply(&create("one", 1, 1)?, Outcome::Conflict(Conflict::UserIdTaken))?;
+    probe.expect_account("one", None)?;
+    probe.apply(&create("one", 3, 4)?, Outcome::Applied)?;
+    probe.apply(&append(user(3), 0, 1, 1), Outcome::Applied)?;
+    probe.expect_account("one", Some(3))
 }
 
 /// Entries of user 1 in their order, each told from its neighbour by one part of its place.
