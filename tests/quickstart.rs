@@ -50,6 +50,25 @@ fn it_shows_the_main_job_from_registration_to_a_refused_wrong_password() {
     assert!(!text.contains("a long password"));
 }
 
+#[test]
+fn the_tour_goes_through_everything_and_leaves_nothing_behind() {
+    let output = quickstart(&["tour", "--kind", "bytes"], "a long password\n");
+    let text = stdout(&output);
+    assert_eq!(output.status.code(), Some(0), "{text}{}", String::from_utf8_lossy(&output.stderr));
+    for line in [
+        "PKCS#8 PEM, the same as was imported: true",
+        "was deleted before",
+        "refused: not found",
+        "refused: the session is over; log in again",
+        "ChangePassword, done",
+        "3600s in all, 300s if idle",
+        "accounts left in the store: 0",
+        "secrets left in the store:  0",
+    ] {
+        assert!(text.contains(line), "{line} is missing in\n{text}");
+    }
+}
+
 /// `openssl` reads the public key, and writes the same.
 #[test]
 fn openssl_reads_the_public_component() {

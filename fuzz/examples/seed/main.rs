@@ -151,6 +151,7 @@ fn runs() -> Vec<(String, Vec<u8>)> {
         ("restored-image", restored_image()),
         ("damaged-upload", [&MAIN_JOB[..2], &[LOG_IN, send(Mishap::ReadDamaged { at: 75, xor: 1 })]].concat()),
         ("late-registration", late_registration()),
+        ("old-login", old_login()),
         ("replays", [&MAIN_JOB[..], &(0..8).map(replay).collect::<Vec<_>>()].concat()),
         ("heavy", [session, &[forge(Forgery::StoreHeavy { seed: 7 }), RUN, forge(Forgery::RetrieveAll), RUN]].concat()),
     ];
@@ -210,6 +211,12 @@ fn old_image() -> Vec<Action> {
 fn restored_image() -> Vec<Action> {
     let log_in = Action::LogIn { person: 0, guess: false, randomness: Randomness::Repeated };
     vec![REGISTER, RUN, log_in, RUN, Action::Crash, log_in, RUN]
+}
+
+/// What needs a recent login, in a session that has none.
+fn old_login() -> Vec<Action> {
+    let [change, delete] = [Operation::ChangePassword, Operation::DeleteAccount].map(operate);
+    [&MAIN_JOB[..4], &[Action::Wait(Wait::Handshake), change, RUN, delete, RUN]].concat()
 }
 
 /// A registration's outcome is lost; the account is used and deleted; then the registration is sent again.

@@ -1,7 +1,6 @@
 //! One message's way through the server, and what must hold of it.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use keystow::operation::{Reply, change_password, delete_account};
 use keystow::storage::{Change, Conflict, Guard, Outcome, Transaction};
@@ -12,10 +11,7 @@ use keystow::{
 };
 
 use super::action::Mishap;
-use super::deployment::{ATTEMPT_LIMIT, Deployment, Failure, Slot};
-
-/// The policy's default.
-const RECENT_LOGIN: Duration = Duration::from_secs(5 * 60);
+use super::deployment::{ATTEMPT_LIMIT, Deployment, Failure, RECENT_LOGIN, Slot};
 
 /// A message, what the store did about it, and what came of it.
 pub struct Delivery<'a> {

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::OnceLock;
+use std::time::Duration;
 
 use keystow::storage::{Found, Outcome, Query, Transaction};
 use keystow::testing::{MemoryStore, Store};
@@ -20,6 +21,8 @@ use super::pick;
 pub const IDENTITY: &str = "keys.example.com";
 /// Few enough to be spent within a run.
 pub const ATTEMPT_LIMIT: u32 = 3;
+/// Shorter than the idle time, so that a session can outlive it.
+pub const RECENT_LOGIN: Duration = Duration::from_secs(60);
 
 pub struct Deployment {
     pub store: MemoryStore,
@@ -60,7 +63,8 @@ fn server() -> &'static (Server, ServerKey) {
     SERVER.get_or_init(|| {
         let setup = ServerSetup::generate(&mut ChaCha20Rng::seed_from_u64(1)).unwrap();
         let server_key = setup.server_key().unwrap();
-        let policy = ServerPolicy { attempt_limit: ATTEMPT_LIMIT, ..ServerPolicy::default() };
+        let policy =
+            ServerPolicy { attempt_limit: ATTEMPT_LIMIT, recent_login: RECENT_LOGIN, ..ServerPolicy::default() };
         (Server::new(setup, IDENTITY, policy).unwrap(), server_key)
     })
 }
