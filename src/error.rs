@@ -341,6 +341,12 @@ pub(crate) fn check_batch<T>(items: &[T], max: usize) -> Result<(), CallerFault>
     Ok(())
 }
 
+/// Checks that a batch has 1 to `max` items, each once.
+pub(crate) fn check_distinct<T: Ord + Copy>(items: &[T], max: usize) -> Result<(), CallerFault> {
+    check_batch(items, max)?;
+    if has_duplicate(items.iter().copied()) { Err(CallerFault::Duplicate) } else { Ok(()) }
+}
+
 /// Whether an item stands in the list twice.
 pub(crate) fn has_duplicate<T: Ord>(items: impl IntoIterator<Item = T>) -> bool {
     let mut sorted: Vec<T> = items.into_iter().collect();

@@ -61,7 +61,7 @@ fn the_tour_goes_through_everything_and_leaves_nothing_behind() {
         "refused: not found",
         "refused: the session is over; log in again",
         "ChangePassword, done",
-        "3600s in all, 300s if idle",
+        "in all, 300s if idle",
         "accounts left in the store: 0",
         "secrets left in the store:  0",
     ] {

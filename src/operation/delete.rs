@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::client::{Call, ClientSession, Exchange, Framed};
 use crate::codec::MAX_BATCH;
-use crate::error::{CallerFault, Error, check_batch, has_duplicate};
+use crate::error::{Error, check_distinct};
 use crate::id::KeyId;
 
 /// Which secrets: 1 to 256, each once.
@@ -41,12 +41,9 @@ impl ClientSession {
     /// [`crate::Refusal::AlreadyDeleted`] that one was deleted before. Nothing was deleted then.
     ///
     /// # Errors
-    /// [`CallerFault::BatchLength`], [`CallerFault::Duplicate`].
+    /// [`crate::CallerFault::BatchLength`], [`crate::CallerFault::Duplicate`].
     pub fn delete(&mut self, key_ids: &[KeyId]) -> Result<Exchange<Framed<Delete>>, Error> {
-        check_batch(key_ids, MAX_BATCH)?;
-        if has_duplicate(key_ids) {
-            return Err(CallerFault::Duplicate.into());
-        }
+        check_distinct(key_ids, MAX_BATCH)?;
         let key_ids = key_ids.to_vec();
         let request = super::Request::Delete(Request { key_ids: key_ids.clone() });
         self.call(&request, Delete { key_ids })
@@ -102,9 +99,7 @@ impl Request {
 
 impl Serve for Request {
     fn query(&self, context: &Context<'_>) -> Result<Option<Query>, Refusal> {
-        if check_batch(&self.key_ids, MAX_BATCH).is_err() || has_duplicate(&self.key_ids) {
-            return Err(Refusal::Denied);
-        }
+        check_distinct(&self.key_ids, MAX_BATCH).map_err(|_| Refusal::Denied)?;
         Ok(Some(Query::Secrets(self.secrets_query(context))))
     }
 

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::client::{Call, ClientSession, Exchange, Framed};
 use crate::codec::{MAX_BATCH, MAX_PAGE};
-use crate::error::{CallerFault, Error, check_batch, has_duplicate};
+use crate::error::{Error, check_distinct};
 use crate::header::{Header, SealedSecret};
 use crate::id::KeyId;
 
@@ -86,12 +86,9 @@ impl ClientSession {
     /// a secret that is missing, deleted or somebody else's looks the same.
     ///
     /// # Errors
-    /// [`CallerFault::BatchLength`], [`CallerFault::Duplicate`].
+    /// [`crate::CallerFault::BatchLength`], [`crate::CallerFault::Duplicate`].
     pub fn retrieve(&mut self, key_ids: &[KeyId]) -> Result<Exchange<Framed<Retrieve>>, Error> {
-        check_batch(key_ids, MAX_BATCH)?;
-        if has_duplicate(key_ids) {
-            return Err(CallerFault::Duplicate.into());
-        }
+        check_distinct(key_ids, MAX_BATCH)?;
         let key_ids = key_ids.to_vec();
         let request = super::Request::Retrieve(Request { key_ids: key_ids.clone() });
         let call = Retrieve { vault: Arc::clone(self.vault()), key_ids };
@@ -145,9 +142,7 @@ impl Request {
 
 impl Serve for Request {
     fn query(&self, context: &Context<'_>) -> Result<Option<Query>, Refusal> {
-        if check_batch(&self.key_ids, MAX_BATCH).is_err() || has_duplicate(&self.key_ids) {
-            return Err(Refusal::Denied);
-        }
+        check_distinct(&self.key_ids, MAX_BATCH).map_err(|_| Refusal::Denied)?;
         Ok(Some(Query::Secrets(self.secrets_query(context))))
     }
 
