@@ -142,6 +142,7 @@ fn runs() -> Vec<(String, Vec<u8>)> {
             [session, &[GUESS, RUN, GUESS, RUN, GUESS, RUN, LOG_IN, RUN, Action::Wait(Wait::Window), LOG_IN, RUN]]
                 .concat(),
         ),
+        ("hidden-guesses", hidden_guesses()),
         ("crash", [pending, &[Action::Crash, STORE, RUN, LOG_IN, RUN, STORE, RUN]].concat()),
         ("idle", [session, &[Action::Wait(Wait::Idle), GENERATE, RUN, Action::Purge, LOG_IN, RUN]].concat()),
         ("late-upload", vec![REGISTER, send(Mishap::No), Action::Wait(Wait::Handshake), RUN]),
@@ -152,6 +153,7 @@ fn runs() -> Vec<(String, Vec<u8>)> {
         ("damaged-upload", [&MAIN_JOB[..2], &[LOG_IN, send(Mishap::ReadDamaged { at: 75, xor: 1 })]].concat()),
         ("late-registration", late_registration()),
         ("old-login", old_login()),
+        ("old-session", old_session()),
         ("replays", [&MAIN_JOB[..], &(0..8).map(replay).collect::<Vec<_>>()].concat()),
         ("heavy", [session, &[forge(Forgery::StoreHeavy { seed: 7 }), RUN, forge(Forgery::RetrieveAll), RUN]].concat()),
     ];
@@ -211,6 +213,21 @@ fn old_image() -> Vec<Action> {
 fn restored_image() -> Vec<Action> {
     let log_in = Action::LogIn { person: 0, guess: false, randomness: Randomness::Repeated };
     vec![REGISTER, RUN, log_in, RUN, Action::Crash, log_in, RUN]
+}
+
+/// A session and a login half done, both from before a change of password on the newest device.
+fn old_session() -> Vec<Action> {
+    let generate = Action::Generate { device: 1, kinds: 0, randomness: Randomness::Fresh };
+    let store = Action::Store { device: 1, batch: 0, take: 0 };
+    let change = [operate(Operation::ChangePassword), RUN];
+    let late = Action::Run { exchange: 0 };
+    [&MAIN_JOB[..4], &[LOG_IN, RUN, generate, RUN, LOG_IN, send(Mishap::No)], &change, &[late, store, RUN]].concat()
+}
+
+/// Guesses around an honest login: it gives back its own charge alone.
+fn hidden_guesses() -> Vec<Action> {
+    let [guess, log_in] = [[GUESS, RUN], [LOG_IN, RUN]];
+    [&MAIN_JOB[..2], &guess, &guess, &log_in, &guess, &guess, &log_in].concat()
 }
 
 /// What needs a recent login, in a session that has none.

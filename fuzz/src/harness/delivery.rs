@@ -88,6 +88,7 @@ impl Delivery<'_> {
         self.check_outcome();
         self.check_repeated(slot);
         self.check_debt(deployment);
+        self.check_guards();
         self.check_transaction(deployment, slot);
         deployment.guesses.count_refunds(&self.trace);
         if let Some(transaction) = &self.trace.transaction {
@@ -145,6 +146,15 @@ impl Delivery<'_> {
         }
     }
 
+    /// Rule 15: what is applied was guarded by the credential that the account had.
+    fn check_guards(&self) {
+        let applied = self.trace.transaction.iter().filter(|_| self.trace.truth == Some(Outcome::Applied));
+        for Guard::Credential { user_id, credential } in applied.flat_map(|transaction| &transaction.guards) {
+            let row = self.before.store.accounts.values().find(|row| row.user_id == *user_id);
+            assert_eq!(row.map(|row| row.credential), Some(*credential), "an old session, or an old login, writes");
+        }
+    }
+
     /// Rules 2 and 15: a session writes under its own user and with its credential's guard; what needs a recent login
     /// has one.
     fn check_transaction(&self, deployment: &Deployment, slot: &Slot) {
@@ -170,7 +180,7 @@ impl Delivery<'_> {
         user_ids.sort_unstable();
         user_ids.dedup();
         assert_eq!(user_ids.len(), store.accounts.len(), "two accounts with one user ID");
-        let is_somebodys = |user_id: &UserId| user_ids.binary_search(user_id).is_ok() || deployment.gone.user(*user_id);
+        let is_somebodys = |user_id: &UserId| user_ids.binary_search(user_id).is_ok();
         assert!(store.secrets.keys().all(|(user_id, _)| is_somebodys(user_id)), "a secret without an account");
     }
 
