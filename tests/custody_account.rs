@@ -148,6 +148,23 @@ fn rule_6_the_attempt_counter_outlives_the_account() {
     assert_eq!(counted(&world), 3, "registering again doesn't reset it");
 }
 
+/// The account is gone, however late the repeat: "log in again" would be advice that nobody can follow.
+#[test]
+fn a_last_step_that_is_repeated_when_the_login_is_no_longer_recent_is_done_all_the_same() {
+    let mut world = world(31);
+    let (_, mut session, _) = person(&mut world, 0);
+    world.pass(4 * MINUTE);
+    world.status(&mut session).unwrap().unwrap();
+    world.pass(MINUTE);
+    let mut exchange = session.delete_account().unwrap();
+    world.applied_but_unknown(exchange.message());
+    let after = world.server.store.clone();
+    world.now = world.now.after(MILLISECOND);
+    let reply = world.send(exchange.message()).unwrap();
+    assert_eq!(exchange.receive(reply).unwrap(), Some(Ok(Deleted::All)));
+    assert_eq!(world.server.store, after);
+}
+
 #[test]
 fn a_last_step_whose_outcome_was_lost_is_done_when_it_is_repeated() {
     let mut world = world(7);

@@ -78,7 +78,6 @@ fn page_query(context: &Context<'_>) -> SecretsPageQuery {
 
 impl Serve for Request {
     fn query(&self, context: &Context<'_>) -> Result<Option<Query>, Refusal> {
-        context.check_recent()?;
         Ok(Some(Query::SecretsPage(page_query(context))))
     }
 
@@ -91,6 +90,9 @@ impl Serve for Request {
             None => return Ok(Effect::reply(reply(true))),
             Some(credential) if credential != context.credential => return Ok(Effect::refuse(Refusal::SessionEnded)),
             Some(_) => {}
+        }
+        if let Err(refusal) = context.check_recent() {
+            return Ok(Effect::refuse(refusal));
         }
         let user_id = context.user_id;
         let done = found.records.is_empty();
