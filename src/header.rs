@@ -4,7 +4,7 @@ use alloc::vec::Vec;
 
 use serde::{Deserialize, Serialize};
 
-use crate::error::PeerFault;
+use crate::error::{Error, PeerFault};
 use crate::id::{KeyId, UserId};
 use crate::kind::{Kind, Origin, PublicComponent};
 use crate::suite::{TAG_LEN, VERSION, label, sha256};
@@ -34,11 +34,11 @@ impl Header {
         server_random: [u8; 32],
         index: u16,
         public: Option<PublicComponent>,
-        bind: impl FnOnce(&[u8]) -> [u8; 32],
-    ) -> Self {
+        bind: impl FnOnce(&[u8]) -> Result<[u8; 32], Error>,
+    ) -> Result<Self, Error> {
         let mut header = Self { user_id, kind, origin, server_random, index, public, binder: [0; 32] };
-        header.binder = bind(&header.unbound());
-        header
+        header.binder = bind(&header.unbound())?;
+        Ok(header)
     }
 
     fn unbound(&self) -> Vec<u8> {
@@ -136,9 +136,9 @@ impl Header {
 }
 
 impl TryFrom<serde_bytes::ByteBuf> for Header {
-    type Error = crate::error::Error;
+    type Error = Error;
 
-    fn try_from(bytes: serde_bytes::ByteBuf) -> Result<Self, Self::Error> {
+    fn try_from(bytes: serde_bytes::ByteBuf) -> Result<Self, Error> {
         Ok(Self::from_bytes(&bytes)?)
     }
 }
@@ -185,7 +185,8 @@ mod tests {
             Kind::Secp256k1 => Some(PublicComponent::Secp256k1([2; 33])),
             Kind::Ed25519 => Some(PublicComponent::Ed25519([3; 32])),
         };
-        Header::compose(UserId::from_bytes([7; 16]), kind, Origin::Generated, [8; 32], 9, public, |_| [5; 32])
+        Header::compose(UserId::from_bytes([7; 16]), kind, Origin::Generated, [8; 32], 9, public, |_| Ok([5; 32]))
+            .unwrap()
     }
 
     #[test]

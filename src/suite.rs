@@ -121,11 +121,13 @@ pub(crate) fn sha256(parts: &[&[u8]]) -> [u8; 32] {
 }
 
 /// HMAC-SHA-256 (RFC 2104) over the parts, one after the other.
-pub(crate) fn hmac_sha256(key: &Key, parts: &[&[u8]]) -> [u8; 32] {
-    // A key of any length is a key for HMAC: the error can't come up, and the empty tag would be refused by all.
-    Hmac::<Sha256>::new_from_slice(key.expose()).map_or([0; 32], |mac| {
-        parts.iter().fold(mac, |mac, part| mac.chain_update(part)).finalize().into_bytes().into()
-    })
+///
+/// # Errors
+/// [`CallerFault::TooLong`] in name only: HMAC takes a key of any length.
+pub(crate) fn hmac_sha256(key: &Key, parts: &[&[u8]]) -> Result<[u8; 32], Error> {
+    const TOO_LONG: CallerFault = CallerFault::TooLong { max: 32 };
+    let mac = Hmac::<Sha256>::new_from_slice(key.expose()).map_err(|_| TOO_LONG)?;
+    Ok(parts.iter().fold(mac, |mac, part| mac.chain_update(part)).finalize().into_bytes().into())
 }
 
 /// The bytes that AES-256-GCM-SIV adds to what it seals.

@@ -69,13 +69,7 @@ impl AuditEntry {
     /// the server's fresh keys make its requests other ones all the same.
     #[must_use]
     pub fn key(&self) -> [u8; 57] {
-        let mut key = [0; 57];
-        let sequence = self.sequence.to_be_bytes();
-        let parts = [self.user_id.as_bytes(), &self.session_id.as_bytes()[..], &sequence, &self.request];
-        for (byte, value) in key.iter_mut().zip(parts.into_iter().flatten().chain([&u8::from(self.granted)])) {
-            *byte = *value;
-        }
-        key
+        self.place().key(self.user_id)
     }
 
     /// Where the entry stands in its account's trail: by time, then by session and sequence.
@@ -163,6 +157,20 @@ pub struct AuditPlace {
     pub request: [u8; 16],
     /// Whether it was done.
     pub granted: bool,
+}
+
+impl AuditPlace {
+    /// [`AuditEntry::key`] of the entry that stands at this place in the user's trail.
+    #[must_use]
+    pub fn key(&self, user_id: UserId) -> [u8; 57] {
+        let mut key = [0; 57];
+        let sequence = self.sequence.to_be_bytes();
+        let parts = [user_id.as_bytes(), &self.session_id.as_bytes()[..], &sequence, &self.request];
+        for (byte, value) in key.iter_mut().zip(parts.into_iter().flatten().chain([&u8::from(self.granted)])) {
+            *byte = *value;
+        }
+        key
+    }
 }
 
 /// Which entries of the audit trail: those that pass every part.

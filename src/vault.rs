@@ -122,7 +122,7 @@ impl Vault {
         let public = kind.public(secret.expose())?;
         let header = Header::compose(self.user_id, kind, origin, server_random, index, public, |unbound| {
             hmac_sha256(&self.binder_key, &[binder_nonce, unbound, secret.expose()])
-        });
+        })?;
         let aad = header.to_bytes();
         let ciphertext = seal_secret(&self.record_key(&aad)?, ONE_MESSAGE, &aad, secret.expose())?;
         Ok(SealedSecret { header, ciphertext })
