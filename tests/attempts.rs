@@ -17,7 +17,7 @@ use keystow::storage::{Action, Attempts, Change, Found, Outcome, Query, Transact
 use keystow::testing::{MemoryStore, Store};
 use keystow::*;
 use sha2::{Digest, Sha256};
-use support::{NOW, PASSWORD, World, client, error, world, world_with};
+use support::{NOW, PASSWORD, World, client, error, up_to_write, world, world_with};
 
 const WRONG: &str = "a wrong password";
 const LIMIT: u32 = 3;
@@ -69,21 +69,6 @@ fn reported(world: &World) -> Vec<u32> {
     entries.iter().filter_map(|entry| spent(entry.action())).collect()
 }
 
-/// Takes a message up to its write.
-fn up_to_write<'s>(session: &'s mut ServerSession, store: &mut MemoryStore, message: &ClientMessage) -> Write<'s> {
-    let step = match session.receive(message.clone(), NOW).unwrap() {
-        Step::Read(read) => {
-            let found = store.read(read.query()).unwrap();
-            read.found(found).unwrap()
-        }
-        step => step,
-    };
-    match step {
-        Step::Write(write) => write,
-        other => panic!("no write: {other:?}"),
-    }
-}
-
 #[test]
 fn the_charge_is_in_the_store_before_there_is_a_reply() {
     let mut world = world(1);
@@ -93,14 +78,14 @@ fn the_charge_is_in_the_store_before_there_is_a_reply() {
     let request = client.log_in(PASSWORD, &mut world.rng).unwrap().message().clone();
     let mut session = world.server.server.accept(&mut world.rng);
 
-    let write = up_to_write(&mut session, &mut world.server.store, &request);
+    let write = up_to_write(&mut session, &mut world.server.store, &request, NOW);
     let charge = Change::ChargeAttempt { counter: counter("ada"), window_ends: before.window_ends, limit: 10 };
     let expected = Transaction { guards: vec![], changes: vec![charge], audit: None, otherwise: None };
     assert_eq!(write.transaction(), &expected);
     drop(write);
     assert_eq!((session.expires(), attempts(&world, "ada")), (None, before), "without the write nothing has happened");
 
-    let write = up_to_write(&mut session, &mut world.server.store, &request);
+    let write = up_to_write(&mut session, &mut world.server.store, &request, NOW);
     let outcome = world.server.store.apply(write.transaction()).unwrap();
     assert_eq!(attempts(&world, "ada"), Attempts { count: 1, unseen: 1, ..before });
     assert!(is_ke2(&write.settle(outcome).unwrap()));
@@ -169,10 +154,10 @@ fn a_repeated_ke3_gives_back_one_charge_once() {
     exchange.receive(ke2.clone()).unwrap();
     // The write is applied, its outcome gets lost, and the message comes again: the audit entry tells.
     let session = world.server.sessions.get_mut(&ke2.session_id()).unwrap();
-    let write = up_to_write(session, &mut world.server.store, exchange.message());
+    let write = up_to_write(session, &mut world.server.store, exchange.message(), NOW);
     assert_eq!(world.server.store.apply(write.transaction()), Ok(Outcome::Applied));
     drop(write);
-    let write = up_to_write(session, &mut world.server.store, exchange.message());
+    let write = up_to_write(session, &mut world.server.store, exchange.message(), NOW);
     assert_eq!(world.server.store.apply(write.transaction()), Ok(Outcome::Repeated));
     let welcome = write.settle(Outcome::Repeated).unwrap();
     assert_eq!(world.send(exchange.message()), Ok(welcome.clone()), "and once more, from the session");
@@ -220,7 +205,7 @@ fn guesses_made_side_by_side_are_charged_one_by_one() {
     let mut writes = Vec::new();
     for session in &mut sessions {
         let request = client("ada").log_in(WRONG, &mut world.rng).unwrap().message().clone();
-        writes.push(up_to_write(session, &mut world.server.store, &request));
+        writes.push(up_to_write(session, &mut world.server.store, &request, NOW));
     }
     assert_eq!(counts(&world, "ada"), (0, 0), "all have read, none has written");
     let window_ends = attempts(&world, "ada").window_ends;
@@ -244,7 +229,7 @@ fn of_two_that_race_for_the_last_attempt_one_gets_ke2() {
         let requests = [(); 2].map(|()| client("ada").log_in(WRONG, &mut world.rng).unwrap().message().clone());
         let store = &mut world.server.store;
         let turns = sessions.iter_mut().zip(&requests);
-        let mut writes: Vec<_> = turns.map(|(session, request)| up_to_write(session, store, request)).collect();
+        let mut writes: Vec<_> = turns.map(|(session, request)| up_to_write(session, store, request, NOW)).collect();
         if !in_order {
             writes.reverse();
         }

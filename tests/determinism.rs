@@ -18,7 +18,7 @@ use keystow::operation::{Reply, generate};
 use keystow::storage::{Change, Conflict, Outcome, Query, Transaction};
 use keystow::testing::{InMemoryServer, MemoryStore, Store, hostile};
 use keystow::*;
-use support::{IDENTITY, NOW, PASSWORD, World, client, rng, world};
+use support::{IDENTITY, NOW, PASSWORD, World, client, rng, up_to_write, world};
 
 /// The embedder's loop.
 fn drive(
@@ -188,21 +188,6 @@ fn garbage(query: &Query) -> (storage::Found, StoredFault) {
     }
 }
 
-/// Takes a message up to its write.
-fn up_to_write<'s>(session: &'s mut ServerSession, store: &mut MemoryStore, message: &ClientMessage) -> Write<'s> {
-    let step = match session.receive(message.clone(), NOW).unwrap() {
-        Step::Read(read) => {
-            let found = store.read(read.query()).unwrap();
-            read.found(found).unwrap()
-        }
-        step => step,
-    };
-    match step {
-        Step::Write(write) => write,
-        other => panic!("no write: {other:?}"),
-    }
-}
-
 /// What can be seen of a session from outside.
 fn describe(session: &ServerSession) -> (Option<Timestamp>, Option<UserId>, String) {
     (session.expires(), session.user_id(), format!("{session:?}"))
@@ -232,13 +217,13 @@ fn stumble(
         assert_eq!(read.found(found).map(drop), Err(Error::Stored(fault)));
         unchanged(session, store);
     }
-    let write = up_to_write(session, store, message);
+    let write = up_to_write(session, store, message, NOW);
     let outcomes = nonsense(write.transaction());
     drop(write);
     unchanged(session, store);
     for outcome in outcomes {
         let problem = "is an outcome that the transaction can't have";
-        let refused = up_to_write(session, store, message).settle(outcome);
+        let refused = up_to_write(session, store, message, NOW).settle(outcome);
         assert_eq!(refused, Err(Error::Stored(StoredFault { record: RecordName::Answer, problem })));
         unchanged(session, store);
     }

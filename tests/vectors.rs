@@ -21,7 +21,7 @@
 use std::fs;
 use std::sync::LazyLock;
 
-use keystow::storage::AuditEntry;
+use keystow::operation::delete_account::Deleted;
 use keystow::testing::{AccountRow, InMemoryServer, MemoryStore, converse};
 use keystow::*;
 use rand_chacha::ChaCha20Rng;
@@ -79,7 +79,20 @@ struct Vectors {
     messages: Vec<Message>,
     secrets: Vec<StoredSecret>,
     audit_entries: Vec<String>,
+    custody: Custody,
 }
+
+/// What the rest of custody left in the store before the account was deleted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Custody {
+    new_password: String,
+    account_record: String,
+    tombstone: String,
+    pending_import: String,
+    audit_entries: Vec<String>,
+}
+
+const NEW_PASSWORD: &str = "another horse battery staple";
 
 fn inputs() -> Inputs {
     let ksf = KsfProfile::CHEAP_FOR_TESTS;
@@ -140,7 +153,39 @@ impl Run {
     }
 }
 
-/// Registers, logs in, generates one secret of each kind in one batch, stores and retrieves them.
+/// The rest of custody after that, to the end of the account.
+fn custody(
+    run: &mut Run,
+    client: &Client,
+    mut session: ClientSession,
+    rng: &mut ChaCha20Rng,
+    key_ids: &[KeyId],
+) -> Custody {
+    let imported = PlainSecret::raw(Kind::Ed25519, [0x42; 32]).unwrap();
+    run.exchange("list", session.list(None, 256).unwrap());
+    let pending = run.exchange("import", session.import(vec![imported], rng).unwrap());
+    run.exchange("store", session.store(&pending).unwrap());
+    run.exchange("delete", session.delete(&key_ids[..1]).unwrap());
+    run.exchange("change password", session.change_password(NEW_PASSWORD, rng).unwrap());
+    run.exchange("audit", session.audit(AuditFilter::default(), None, 256).unwrap());
+    run.exchange("status", session.status().unwrap());
+    let store = &run.server.store;
+    let custody = Custody {
+        new_password: NEW_PASSWORD.into(),
+        account_record: hex(&store.accounts[client.account()].record),
+        tombstone: hex(&store.secrets[&(session.user_id(), key_ids[0])]),
+        pending_import: hex(&pending[0].encode().unwrap()),
+        audit_entries: store.audit.values().map(|entry| hex(entry.to_record().unwrap().as_bytes())).collect(),
+    };
+    run.exchange("log out", session.log_out().unwrap());
+    let mut session = run.exchange("log in", client.log_in(NEW_PASSWORD, rng).unwrap());
+    for expected in [Deleted::Page, Deleted::All] {
+        assert_eq!(run.exchange("delete account", session.delete_account().unwrap()), expected);
+    }
+    custody
+}
+
+/// Registers, logs in, generates one secret of each kind in one batch, stores and retrieves them; then the rest.
 fn compute() -> Vectors {
     let inputs = inputs();
     let setup = ServerSetup::generate(&mut ChaCha20Rng::seed_from_u64(inputs.setup_seed)).unwrap();
@@ -155,8 +200,11 @@ fn compute() -> Vectors {
     let stored = run.exchange("store", session.store(&pending).unwrap());
     let key_ids: Vec<KeyId> = stored.iter().map(|secret| secret.key_id).collect();
     let opened = run.exchange("retrieve", session.retrieve(&key_ids).unwrap());
+    let session_id = session.session_id().to_string();
+    let stored_then = run.server.store.clone();
+    let custody = custody(&mut run, &client, session, rng, &key_ids);
 
-    let store = &run.server.store;
+    let store = &stored_then;
     let secret = |((pending, new), opened): ((&PendingSecret, &NewSecret), &RetrievedSecret)| StoredSecret {
         kind: new.kind.to_string(),
         key_id: new.key_id.to_string(),
@@ -171,11 +219,12 @@ fn compute() -> Vectors {
         server_setup: hex(setup_bytes.expose()),
         server_key: server_key.to_string(),
         user_id: registered.user_id.to_string(),
-        session_id: session.session_id().to_string(),
+        session_id,
         credential: row.credential.to_string(),
         account_record: hex(&row.record),
         secrets: pending.iter().zip(&stored).zip(&opened).map(secret).collect(),
         audit_entries: store.audit.values().map(|entry| hex(entry.to_record().unwrap().as_bytes())).collect(),
+        custody,
         messages: run.messages,
         inputs,
     }
@@ -215,11 +264,14 @@ fn the_committed_run_has_every_message_and_kind() {
     let steps: Vec<_> = committed.messages.iter().map(|message| message.operation.as_str()).collect();
     let twice = |operation| [operation; 2];
     let expected = [twice("register"); 2].into_iter().chain([twice("log in"); 2]);
-    let expected = expected.chain([twice("generate"), twice("store"), twice("retrieve")]).flatten();
+    let expected = expected.chain(["generate", "store", "retrieve", "list", "import", "store", "delete"].map(twice));
+    let expected = expected.chain([twice("change password"); 2]).chain(["audit", "status", "log out"].map(twice));
+    let expected = expected.chain([twice("log in"); 2]).chain([twice("delete account"); 2]).flatten();
     assert_eq!(steps, expected.collect::<Vec<_>>());
     let kinds: Vec<_> = committed.secrets.iter().map(|secret| secret.kind.as_str()).collect();
     assert_eq!(kinds, ["bytes(32)", "secp256k1", "ed25519"]);
     assert_eq!(committed.audit_entries.len(), 4, "register, log in, store, retrieve");
+    assert_eq!(committed.custody.audit_entries.len(), 8, "and list, store, delete, change password");
 }
 
 #[test]
@@ -236,7 +288,9 @@ fn every_committed_value_decodes_and_encodes_to_the_same_bytes() {
         let decoded = PendingSecret::decode(&unhex(pending)).unwrap();
         assert_eq!((hex(&decoded.encode().unwrap()), decoded.key_id().to_string()), (pending.clone(), key_id.clone()));
     }
-    for entry in &committed.audit_entries {
+    let import = PendingSecret::decode(&unhex(&committed.custody.pending_import)).unwrap();
+    assert_eq!(hex(&import.encode().unwrap()), committed.custody.pending_import);
+    for entry in committed.audit_entries.iter().chain(&committed.custody.audit_entries) {
         let again = AuditEntry::from_bytes(&unhex(entry)).unwrap().to_record().unwrap();
         assert_eq!(hex(again.as_bytes()), *entry);
     }
