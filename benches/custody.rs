@@ -40,12 +40,12 @@ struct Custody {
 impl Custody {
     fn new() -> Self {
         let mut world = World::new(1);
-        let exchange = world.client.log_in(PASSWORD, &mut world.rng).unwrap();
+        let exchange = world.client.log_in(PASSWORD, None, &mut world.rng).unwrap();
         let session = world.run(exchange);
         Self { world, session }
     }
 
-    fn pending(&mut self, kinds: &[Kind]) -> Vec<PendingSecret> {
+    fn pending(&mut self, kinds: &[Kind]) -> PendingSecrets {
         let exchange = self.session.generate(kinds, &mut self.world.rng).unwrap();
         self.world.run(exchange)
     }

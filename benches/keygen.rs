@@ -34,7 +34,7 @@ struct Whole {
 impl Whole {
     fn new(kinds: Vec<Kind>) -> Self {
         let mut world = World::new(1);
-        let exchange = world.client.log_in(PASSWORD, &mut world.rng).unwrap();
+        let exchange = world.client.log_in(PASSWORD, None, &mut world.rng).unwrap();
         let session = world.run(exchange);
         Self { world, session, kinds }
     }

@@ -31,7 +31,7 @@ struct Keystow(World);
 impl Keystow {
     fn run(&mut self) -> Duration {
         let Self(world) = self;
-        let mut exchange = world.client.log_in(PASSWORD, &mut world.rng).unwrap();
+        let mut exchange = world.client.log_in(PASSWORD, None, &mut world.rng).unwrap();
         let (start, none) = Self::cross(world, &mut exchange);
         let (finish, session) = Self::cross(world, &mut exchange);
         assert!(none.is_none());

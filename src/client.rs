@@ -1,6 +1,8 @@
 //! The client: an account at a key server, sessions with it, and exchanges, of which every operation is one.
 
+mod amend;
 mod exchange;
+mod line;
 mod session;
 
 use alloc::boxed::Box;
@@ -14,9 +16,10 @@ use crate::secret::SecretBytes;
 use crate::suite::KsfProfile;
 use crate::suite::opaque::Identity;
 
+pub use amend::{Amend, Amending, Unsettled};
 pub use exchange::{Call, Next};
 pub use exchange::{Exchange, Framed, Operation};
-pub(crate) use exchange::{check_session, open_reply};
+pub(crate) use line::{Line, check_session, head_nonce};
 pub use session::ClientSession;
 pub(crate) use session::Established;
 

@@ -3,6 +3,8 @@
 //! An error stays on the side that found it. What goes over the wire is a [`Refusal`], which says no
 //! more than the peer may know.
 
+mod vault;
+
 use alloc::vec::Vec;
 use core::fmt;
 
@@ -11,6 +13,8 @@ use serde::{Deserialize, Serialize};
 use crate::id::{AccountName, KeyId, Timestamp, UserId};
 use crate::kind::Kind;
 use crate::suite::KsfProfile;
+
+pub use vault::VaultFault;
 
 /// Why a call failed. *An `Err` means that nothing changed and that there is nothing to send.*
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,6 +72,8 @@ pub enum PeerFault {
         /// The secret's key ID, as asked for.
         key_id: KeyId,
     },
+    /// The vault that the server shows is not the one that the person's devices left there.
+    Vault(VaultFault),
     /// A refusal outside of a frame. Only the channel vouches for it, so the exchange stays open.
     Refused(Refusal),
 }
@@ -146,6 +152,8 @@ pub enum CallerFault {
     ImportFormat(&'static str),
     /// Arbitrary bytes, or a key of another kind, have no such format or signature.
     WrongKind(Kind),
+    /// The account's deletion was begun: nothing but [`crate::ClientSession::delete_account`] can go on.
+    VaultClosed,
     /// The exchange has ended; its answer was handed out.
     ExchangeEnded,
     /// This session has used up its sequence numbers.
@@ -176,6 +184,8 @@ pub enum RecordName {
     Account(AccountName),
     /// A secret of this user.
     Secret(UserId, KeyId),
+    /// A vault head of this user, by its epoch.
+    Head(UserId, u64),
     /// The audit trail of this user.
     Audit(UserId),
     /// An answer as a whole, to a query or a transaction.
@@ -204,11 +214,20 @@ pub enum Refusal {
     AlreadyDeleted(KeyId),
     /// The operation needs a login that is more recent than this session's: log in again.
     LoginTooOld,
+    /// The vault's head is not the one that the request goes on from: another device was faster, or a listing was
+    /// overtaken. Exchanges take the new head over and try again by themselves.
+    HeadMoved,
 }
 
 impl From<PeerFault> for Error {
     fn from(fault: PeerFault) -> Self {
         Self::Peer(fault)
+    }
+}
+
+impl From<VaultFault> for Error {
+    fn from(fault: VaultFault) -> Self {
+        Self::Peer(PeerFault::Vault(fault))
     }
 }
 
@@ -264,6 +283,7 @@ impl fmt::Display for PeerFault {
             Self::DamagedWrap => f.write_str("the vault key's wrap doesn't open"),
             Self::Mismatch(what) => write!(f, "an answer with another {what} than was asked for"),
             Self::DamagedSecret { key_id } => write!(f, "the secret {key_id} is damaged or exchanged"),
+            Self::Vault(fault) => fault.fmt(f),
             Self::Refused(refusal) => write!(f, "refused: {refusal}"),
         }
     }
@@ -289,6 +309,7 @@ impl fmt::Display for CallerFault {
             Self::DamagedValue(what) => write!(f, "the saved {what} can't be read"),
             Self::ImportFormat(what) => write!(f, "not {what}"),
             Self::WrongKind(kind) => write!(f, "a secret of the kind {kind} can't do that"),
+            Self::VaultClosed => f.write_str("the account is being deleted"),
             Self::ExchangeEnded => f.write_str("the exchange has ended"),
             Self::SequenceExhausted => f.write_str("the session has no sequence number left"),
             Self::TooLong { max } => write!(f, "a message has at most {max} bytes"),
@@ -308,6 +329,7 @@ impl fmt::Display for RecordName {
         match self {
             Self::Account(name) => write!(f, "account \"{name}\""),
             Self::Secret(user_id, key_id) => write!(f, "secret {key_id} of user {user_id}"),
+            Self::Head(user_id, epoch) => write!(f, "vault head {epoch} of user {user_id}"),
             Self::Audit(user_id) => write!(f, "audit trail of user {user_id}"),
             Self::Answer => f.write_str("the store's answer"),
         }
@@ -326,6 +348,7 @@ impl fmt::Display for Refusal {
             Self::TooLarge => f.write_str("too much asked for at once"),
             Self::AlreadyDeleted(key_id) => write!(f, "the secret {key_id} was deleted before"),
             Self::LoginTooOld => f.write_str("this needs a more recent login"),
+            Self::HeadMoved => f.write_str("the vault has changed meanwhile"),
         }
     }
 }

@@ -13,14 +13,17 @@
 //!           LoginFinish {KE3}                           ->   write: refund, audit
 //!                                                       <-   Frame: Welcome {user ID, wrap, expiry}
 //!           opens the vault key
+//!           Frame: Heads {from the pinned one on}       ->   read: the vault's heads
+//!                                                       <-   Frame: Heads
+//!           checks every link from the pin on
 //!
 //! generate  Frame: Generate {kinds}                     ->
 //!                                                       <-   Frame: server random
 //!           makes and seals the secrets
-//! store     Frame: Store {header, ciphertext}           ->   checks user, lengths, points; makes the key ID
-//!                                                            write: insert if absent, audit
+//! store     Frame: Store {header, ciphertext, head}     ->   checks user, lengths, points; makes the key ID
+//!                                                            write: insert if absent, next head, audit
 //!                                                       <-   Frame: Stored {key IDs}
-//!           checks the key IDs
+//!           checks the key IDs, pins the head
 //! ```
 //!
 //! # The run loop
@@ -96,13 +99,17 @@
 //! let registered = run(client.register("a good password", &mut rng)?, &mut key_server)?;
 //! let client = client.pin_server_key(registered.server_key);
 //!
-//! let mut session = run(client.log_in("a good password", &mut rng)?, &mut key_server)?;
+//! let mut session = run(client.log_in("a good password", Some(registered.pin), &mut rng)?, &mut key_server)?;
 //! let pending = run(session.generate(&[Kind::Secp256k1], &mut rng)?, &mut key_server)?;
 //! let stored = run(session.store(&pending)?, &mut key_server)?;
+//! let stored = session.settle(stored);
+//! let pin = session.pin(); // to be kept on the device, before success is reported
 //! println!("{} {}", stored[0].key_id, stored[0].public.unwrap());
 //!
-//! // Another device, another day.
-//! let mut session = run(client.log_in("a good password", &mut rng)?, &mut key_server)?;
+//! // Another day. (Another device has no pin yet: `None` trusts the server on first use.)
+//! let mut session = run(client.log_in("a good password", Some(pin), &mut rng)?, &mut key_server)?;
+//! let listed = run(session.list()?, &mut key_server)?;
+//! assert_eq!(session.settle(listed)[0].key_id, stored[0].key_id);
 //! let secrets = run(session.retrieve(&[stored[0].key_id])?, &mut key_server)?;
 //! assert_eq!(secrets[0].public(), stored[0].public.as_ref());
 //! # Ok(())
@@ -127,6 +134,7 @@ extern crate std;
 pub mod client;
 mod codec;
 mod error;
+mod head;
 mod header;
 mod id;
 mod kind;
@@ -141,16 +149,17 @@ pub mod testing;
 mod trail;
 mod vault;
 
-pub use client::{Client, ClientPolicy, ClientSession, Exchange};
+pub use client::{Client, ClientPolicy, ClientSession, Exchange, Unsettled};
 pub use codec::{MAX_BATCH, MAX_MESSAGE};
-pub use error::{CallerFault, Error, PeerFault, RecordName, Refusal, StoredFault};
+pub use error::{CallerFault, Error, PeerFault, RecordName, Refusal, StoredFault, VaultFault};
+pub use head::{SealedHead, VaultPin, VaultTrust};
 pub use header::{Header, SealedSecret};
 pub use id::{AccountName, CounterId, CredentialId, KeyId, ServerKey, SessionId, Timestamp, UserId};
 pub use kind::{EcdsaSignature, Kind, Origin, PlainSecret, PublicComponent};
 pub use message::{ClientMessage, Frame, ServerMessage};
 pub use operation::register::Registered;
 pub use operation::retrieve::RetrievedSecret;
-pub use operation::store::{NewSecret, PendingSecret};
+pub use operation::store::{NewSecret, PendingSecrets};
 pub use secret::{Secret, SecretBytes};
 pub use server::{Read, Server, ServerPolicy, ServerSession, ServerSetup, Step, Write};
 pub use suite::KsfProfile;

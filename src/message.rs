@@ -9,6 +9,7 @@ use serde_big_array::BigArray;
 
 use crate::codec::{decode, decode_body, encode, encode_body};
 use crate::error::{Error, PeerFault, Refusal};
+use crate::head::SealedHead;
 use crate::id::{AccountName, SessionId, UserId};
 use crate::secret::{Key, Secret};
 use crate::suite::opaque::{Blinded, Evaluated, Ke1, Ke2, Ke3, LongKey, Upload};
@@ -33,6 +34,8 @@ pub enum ClientMessage {
         /// The vault key sealed under a key from `export_key`, 48 bytes.
         #[serde(with = "BigArray")]
         wrap: Wrap,
+        /// The first link of the vault's chain, 140 bytes.
+        head: Box<SealedHead>,
         /// SHA-256 over what the client saw of this registration.
         transcript: [u8; 32],
     },
@@ -195,10 +198,10 @@ impl RegistrationTranscript {
 
     /// The hash that the upload carries, by which the server finds out that a message was damaged on the way, or that the
     /// client means another deployment: `SHA-256("keystow v1 registration transcript" ‖ SHA-256(server identity) ‖
-    /// SHA-256(request) ‖ SHA-256(response) ‖ upload ‖ wrap)`. Either way no one could log in to the account.
-    pub(crate) fn with_upload(&self, upload: &Upload, wrap: &Wrap) -> [u8; 32] {
+    /// SHA-256(request) ‖ SHA-256(response) ‖ upload ‖ wrap ‖ head)`. Either way no one could log in to the account.
+    pub(crate) fn with_upload(&self, upload: &Upload, wrap: &Wrap, head: &SealedHead) -> [u8; 32] {
         let Self([identity, request, response]) = self;
-        sha256(&[label::REGISTRATION, identity, request, response, upload.as_bytes(), wrap])
+        sha256(&[label::REGISTRATION, identity, request, response, upload.as_bytes(), wrap, head.as_bytes()])
     }
 }
 

@@ -8,6 +8,7 @@ pub mod change_password;
 pub mod delete;
 pub mod delete_account;
 pub mod generate;
+pub mod heads;
 pub mod import;
 pub mod list;
 pub mod log_in;
@@ -16,14 +17,16 @@ pub mod register;
 pub mod retrieve;
 pub mod status;
 pub mod store;
+pub mod verify;
 
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Refusal};
+use crate::head::SealedHead;
 use crate::id::{AccountName, CredentialId, SessionId, Timestamp, UserId};
 use crate::secret::Key;
 use crate::server::Server;
-use crate::storage::{Action, AuditEntry, Found, Guard, Query, Transaction};
+use crate::storage::{Action, AuditEntry, Change, Found, Guard, Query, Record, Standing, Transaction};
 use crate::suite::Draw;
 
 /// The server's half of an operation inside a session.
@@ -110,6 +113,16 @@ impl Context<'_> {
     /// The guard of every transaction inside a session: the account still has the credential that it logged in with.
     pub(crate) fn guard(&self) -> Guard {
         Guard::Credential { user_id: self.user_id, credential: self.credential }
+    }
+
+    /// Refuses a session that outlived its credential, or its account.
+    pub(crate) fn check_standing(&self, standing: Option<Standing>) -> Result<Standing, Refusal> {
+        standing.filter(|standing| standing.credential == self.credential).ok_or(Refusal::SessionEnded)
+    }
+
+    /// The change that moves the vault's head on to `head`, which is not the first.
+    pub(crate) fn append(&self, head: &SealedHead) -> Result<Change, Error> {
+        Ok(Change::AppendHead { user_id: self.user_id, epoch: head.epoch(), head: Record::encode(head)? })
     }
 
     /// An audit entry about this request.
@@ -205,4 +218,6 @@ operations! {
     LogOut: log_out,
     /// Deleting the account.
     DeleteAccount: delete_account,
+    /// Reading the chain of vault heads.
+    Heads: heads,
 }

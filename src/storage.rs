@@ -10,7 +10,7 @@ mod record;
 mod transaction;
 
 pub(crate) use found::FoundSecrets;
-pub use query::{AccountQuery, AuditQuery, Found, Query, SecretsPageQuery, SecretsQuery};
+pub use query::{AccountQuery, AuditQuery, Found, HeadsQuery, Query, SecretsPageQuery, SecretsQuery, Standing};
 pub(crate) use record::{AccountRecord, SecretRecord};
 
 pub use crate::trail::{Action, AuditAbout, AuditEntry, AuditFilter, AuditPlace};

@@ -64,6 +64,16 @@ pub(crate) mod label {
         GENERATION_HEDGE = "generation hedge";
         /// generation PRK -> secret: user ID, kind, server random, index.
         SECRET = "secret";
+        /// vault key -> key of the vault heads.
+        HEAD = "vault head";
+        /// vault key -> key of the elements that a head's digest is made of.
+        ELEMENT = "vault element";
+        /// sealed head -> what the next head and a pin know it by (hash).
+        HEAD_HASH = "head";
+        /// session ID, sequence -> nonce of a head (hash).
+        HEAD_NONCE = "head nonce";
+        /// wrap -> what a head knows the account's record by (hash).
+        CREDENTIAL_TAG = "credential tag";
         /// header -> key ID (hash).
         KEY_ID = "key id";
         /// session_key -> key of the frames that the client sends.

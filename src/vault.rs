@@ -1,4 +1,6 @@
-//! Vault key, wrap, binder, seal and open: what only the client knows.
+//! Vault key, wrap, binder, seal and open, and the chain of heads: what only the client knows.
+
+pub(crate) mod chain;
 
 use core::fmt;
 
@@ -20,6 +22,8 @@ pub(crate) struct Vault {
     vault_key: Key,
     binder_key: Key,
     generation_hedge: Key,
+    head_key: Key,
+    element_key: Key,
 }
 
 impl Vault {
@@ -62,6 +66,8 @@ impl Vault {
             user_id,
             binder_key: expand_key(vault_key.expose(), label::BINDER, &[])?,
             generation_hedge: expand_key(vault_key.expose(), label::GENERATION_HEDGE, &[])?,
+            head_key: expand_key(vault_key.expose(), label::HEAD, &[])?,
+            element_key: expand_key(vault_key.expose(), label::ELEMENT, &[])?,
             vault_key,
         })
     }

@@ -43,7 +43,7 @@ fn counts(world: &World, name: &str) -> (u32, u32) {
 
 /// A guess that stops at KE2: the client sees there that the password was wrong.
 fn guess(world: &mut World, name: &str) -> ServerMessage {
-    let exchange = client(name).log_in(WRONG, &mut world.rng).unwrap();
+    let exchange = client(name).log_in(WRONG, None, &mut world.rng).unwrap();
     world.send(exchange.message()).unwrap()
 }
 
@@ -75,7 +75,7 @@ fn the_charge_is_in_the_store_before_there_is_a_reply() {
     let (client, _) = world.person("ada");
     let before = attempts(&world, "ada");
     assert!(before.window_ends > NOW && before.window_ends <= NOW.after(Duration::from_secs(15 * 60)));
-    let request = client.log_in(PASSWORD, &mut world.rng).unwrap().message().clone();
+    let request = client.log_in(PASSWORD, None, &mut world.rng).unwrap().message().clone();
     let mut session = world.server.server.accept(&mut world.rng);
 
     let write = up_to_write(&mut session, &mut world.server.store, &request, NOW);
@@ -123,7 +123,7 @@ fn a_granted_login_reports_what_was_spent_since_the_last_one() {
 fn a_wrong_ke3_writes_nothing_and_leaves_the_charge_and_the_session() {
     let mut world = world(4);
     let (client, _) = world.person("ada");
-    let mut exchange = client.log_in(PASSWORD, &mut world.rng).unwrap();
+    let mut exchange = client.log_in(PASSWORD, None, &mut world.rng).unwrap();
     let ke2 = world.send(exchange.message()).unwrap();
     let session_id = ke2.session_id();
     assert!(exchange.receive(ke2).unwrap().is_none());
@@ -149,7 +149,7 @@ fn a_repeated_ke3_gives_back_one_charge_once() {
     let (client, _) = world.person("ada");
     guess(&mut world, "ada");
     guess(&mut world, "ada");
-    let mut exchange = client.log_in(PASSWORD, &mut world.rng).unwrap();
+    let mut exchange = client.log_in(PASSWORD, None, &mut world.rng).unwrap();
     let ke2 = world.send(exchange.message()).unwrap();
     exchange.receive(ke2.clone()).unwrap();
     // The write is applied, its outcome gets lost, and the message comes again: the audit entry tells.
@@ -204,7 +204,7 @@ fn guesses_made_side_by_side_are_charged_one_by_one() {
     let mut sessions: Vec<_> = (0..LIMIT + 2).map(|_| world.server.server.accept(&mut world.rng)).collect();
     let mut writes = Vec::new();
     for session in &mut sessions {
-        let request = client("ada").log_in(WRONG, &mut world.rng).unwrap().message().clone();
+        let request = client("ada").log_in(WRONG, None, &mut world.rng).unwrap().message().clone();
         writes.push(up_to_write(session, &mut world.server.store, &request, NOW));
     }
     assert_eq!(counts(&world, "ada"), (0, 0), "all have read, none has written");
@@ -226,7 +226,7 @@ fn of_two_that_race_for_the_last_attempt_one_gets_ke2() {
         let mut world = limited(8);
         (1..LIMIT).for_each(|_| drop(guess(&mut world, "ada")));
         let mut sessions = [(); 2].map(|()| world.server.server.accept(&mut world.rng));
-        let requests = [(); 2].map(|()| client("ada").log_in(WRONG, &mut world.rng).unwrap().message().clone());
+        let requests = [(); 2].map(|()| client("ada").log_in(WRONG, None, &mut world.rng).unwrap().message().clone());
         let store = &mut world.server.store;
         let turns = sessions.iter_mut().zip(&requests);
         let mut writes: Vec<_> = turns.map(|(session, request)| up_to_write(session, store, request, NOW)).collect();
@@ -250,7 +250,7 @@ fn a_charge_of_the_last_window_is_not_given_back_to_this_one() {
     let (client, _) = world.person("ada");
     let window_ends = attempts(&world, "ada").window_ends;
     world.now = Timestamp::from_millis(window_ends.as_millis() - 1);
-    let mut exchange = client.log_in(PASSWORD, &mut world.rng).unwrap();
+    let mut exchange = client.log_in(PASSWORD, None, &mut world.rng).unwrap();
     let ke2 = world.send(exchange.message()).unwrap();
     exchange.receive(ke2).unwrap();
     world.now = window_ends;
@@ -293,7 +293,7 @@ fn registering_resets_no_counter() {
 #[test]
 fn a_repeated_login_request_is_charged_once_while_its_session_lives() {
     let mut world = world(12);
-    let request = client("ada").log_in(PASSWORD, &mut world.rng).unwrap().message().clone();
+    let request = client("ada").log_in(PASSWORD, None, &mut world.rng).unwrap().message().clone();
     let ke2 = world.send(&request).unwrap();
     assert_eq!(world.send(&request), Ok(ke2));
     assert_eq!(counts(&world, "ada"), (1, 1));
@@ -308,7 +308,7 @@ fn a_name_has_one_credential_identifier_with_or_without_an_account() {
     let mut world = world(15);
     world.register(&client("ada"), PASSWORD).unwrap().unwrap();
     for name in ["ada", "eve"] {
-        let request = client(name).log_in(WRONG, &mut world.rng).unwrap().message().clone();
+        let request = client(name).log_in(WRONG, None, &mut world.rng).unwrap().message().clone();
         let ClientMessage::LoginRequest { account, profile, ke1 } = request else { panic!("no login request") };
         let elements = [0, 1].map(|nonce| {
             // RFC 9807, section 6.1: the blinded element, 32 bytes, then the client's nonce.
@@ -393,7 +393,7 @@ fn a_name_without_an_account_looks_like_any_other() {
     let look = |world: &mut World<Watched>, name: &str| {
         let mut seen = Vec::new();
         for _ in 0..=LIMIT {
-            let request = client(name).log_in(WRONG, &mut world.rng).unwrap().message().clone();
+            let request = client(name).log_in(WRONG, None, &mut world.rng).unwrap().message().clone();
             seen.push(see(world, &request));
             seen.push(see(world, &request));
             let session_id = request.session_id().unwrap();

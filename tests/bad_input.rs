@@ -123,12 +123,12 @@ fn a_password_has_1_to_4096_bytes_and_a_refused_one_draws_nothing() {
     for len in [0, 4_097, 100_000] {
         let (password, fault) = (vec![b'p'; len], CallerFault::PasswordLength { len, max: 4_096 });
         assert_eq!(refused(client.register(&password, &mut drawn)), caller(fault.clone()));
-        assert_eq!(refused(client.log_in(&password, &mut drawn)), caller(fault));
+        assert_eq!(refused(client.log_in(&password, None, &mut drawn)), caller(fault));
     }
     assert_eq!(drawn.next_u64(), rng(1).next_u64());
     for len in [1, 4_096] {
         assert_eq!(refused(client.register(vec![b'p'; len], &mut drawn)), Ok(()));
-        assert_eq!(refused(client.log_in(vec![b'p'; len], &mut drawn)), Ok(()));
+        assert_eq!(refused(client.log_in(vec![b'p'; len], None, &mut drawn)), Ok(()));
     }
 }
 
@@ -255,7 +255,7 @@ fn errors_name_the_side_at_fault_and_the_bound() {
             "the caller: a server identity has 1 to 255 bytes, not 0",
         ),
         (
-            refused(support::client("a").log_in([7; 4_097], &mut rng(1))),
+            refused(support::client("a").log_in([7; 4_097], None, &mut rng(1))),
             "the caller: a password has 1 to 4096 bytes, not 4097",
         ),
         (

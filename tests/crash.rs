@@ -225,12 +225,12 @@ impl Scene {
     }
 
     fn log_in(&mut self) -> Result<ClientSession, Broken> {
-        let exchange = self.client.log_in(PASSWORD, &mut self.world.rng);
+        let exchange = self.client.log_in(PASSWORD, None, &mut self.world.rng);
         self.operate("log in", exchange)
     }
 
     /// The pending secrets on the disk, or new ones, which are kept before they are sent.
-    fn pending(&mut self, session: &mut ClientSession) -> Result<Vec<PendingSecret>, Broken> {
+    fn pending(&mut self, session: &mut ClientSession) -> Result<PendingSecrets, Broken> {
         if let Some(kept) = &self.disk.pending {
             return Ok(serde_json::from_str(kept).unwrap());
         }
@@ -279,7 +279,7 @@ impl Scene {
 
     /// One account, one record for each secret that was kept, all of it in the hands of a second device.
     fn check(&mut self, new: &[NewSecret], blows: usize) {
-        let kept: Vec<PendingSecret> = serde_json::from_str(self.disk.pending.as_ref().unwrap()).unwrap();
+        let kept: PendingSecrets = serde_json::from_str(self.disk.pending.as_ref().unwrap()).unwrap();
         assert!(new.iter().map(|secret| secret.key_id).eq(kept.iter().map(PendingSecret::key_id)));
         let store = &self.world.server.store.inner;
         assert_eq!(store.accounts.len(), 1);

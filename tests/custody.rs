@@ -258,7 +258,7 @@ fn every_read_and_write_says_which_operation_it_is_for_and_who_asks() {
     assert_eq!(seen(&mut world, registration.message()), [("register", None)]);
     world.run(registration).unwrap().unwrap();
 
-    let mut login = client.log_in(PASSWORD, &mut world.rng).unwrap();
+    let mut login = client.log_in(PASSWORD, None, &mut world.rng).unwrap();
     assert_eq!(seen(&mut world, login.message()), [("log_in", None); 2]);
     let ke2 = world.send(login.message()).unwrap();
     login.receive(ke2).unwrap();
@@ -340,12 +340,12 @@ fn a_registration_or_login_that_the_embedder_denies_is_over_and_writes_nothing()
     world.register(&client, PASSWORD).unwrap().unwrap();
     let before = world.server.store.clone();
     for deny in [read_denied, write_denied] {
-        let mut login = client.log_in(PASSWORD, &mut world.rng).unwrap();
+        let mut login = client.log_in(PASSWORD, None, &mut world.rng).unwrap();
         let denied = deny(&mut world, login.message());
         assert_eq!(login.receive(denied).map(drop), Err(over.clone()));
         assert_eq!(world.server.store, before, "no attempt is charged");
     }
-    let mut login = client.log_in(PASSWORD, &mut world.rng).unwrap();
+    let mut login = client.log_in(PASSWORD, None, &mut world.rng).unwrap();
     let ke2 = world.send(login.message()).unwrap();
     login.receive(ke2).unwrap();
     let charged = world.server.store.clone();

@@ -215,7 +215,7 @@ fn another_device_is_told_that_its_session_ended_and_a_login_under_way_is_refuse
     let (client, mut session, key_ids) = person(&mut world, 1);
     let mut other = world.log_in(&client, PASSWORD).unwrap().unwrap();
     let mut third = world.log_in(&client, PASSWORD).unwrap().unwrap();
-    let mut login = client.log_in(PASSWORD, &mut world.rng).unwrap();
+    let mut login = client.log_in(PASSWORD, None, &mut world.rng).unwrap();
     let ke2 = world.send(login.message()).unwrap();
     assert!(login.receive(ke2).unwrap().is_none());
     delete_all(&mut world, &mut session);

@@ -20,7 +20,7 @@ const KINDS: [Kind; 3] = [Kind::Bytes(32), Kind::Secp256k1, Kind::Ed25519];
 const MISSING: KeyId = KeyId::from_bytes([0x5a; 16]);
 
 /// A person with a stored secret of each kind, what was pending, and the key IDs.
-fn person(world: &mut World, account: &str) -> (Client, ClientSession, Vec<PendingSecret>, Vec<KeyId>) {
+fn person(world: &mut World, account: &str) -> (Client, ClientSession, PendingSecrets, Vec<KeyId>) {
     let (client, mut session) = world.person(account);
     let pending = world.generate(&mut session, &KINDS).unwrap().unwrap();
     world.store(&mut session, &pending).unwrap().unwrap();

@@ -97,7 +97,7 @@ fn rule_15_every_other_session_ends_at_its_next_request_that_touches_the_store()
 fn rule_15_a_login_half_done_with_the_old_password_is_refused_at_its_ke3() {
     let mut world = world(3);
     let (client, mut session) = world.person("ada");
-    let mut login = client.log_in(PASSWORD, &mut world.rng).unwrap();
+    let mut login = client.log_in(PASSWORD, None, &mut world.rng).unwrap();
     let ke2 = world.send(login.message()).unwrap();
     assert!(login.receive(ke2).unwrap().is_none());
     world.change_password(&mut session, NEW).unwrap().unwrap();

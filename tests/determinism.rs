@@ -100,7 +100,7 @@ fn run(
     };
     let client = client("ada");
     complete(client.register(PASSWORD, &mut client_rng).unwrap(), &mut send);
-    let mut session = complete(client.log_in(PASSWORD, &mut client_rng).unwrap(), &mut send);
+    let mut session = complete(client.log_in(PASSWORD, None, &mut client_rng).unwrap(), &mut send);
     let kinds = [Kind::default(), Kind::Secp256k1, Kind::Ed25519];
     let pending = complete(session.generate(&kinds, &mut client_rng).unwrap(), &mut send);
     let new = complete(session.store(&pending).unwrap(), &mut send);

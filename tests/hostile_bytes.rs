@@ -74,7 +74,7 @@ fn rule_14_a_flipped_bit_of_an_authenticated_message_is_refused_on_the_way_in_an
     let client = client("ada");
     let registration = client.register(PASSWORD, &mut world.rng).unwrap();
     under_damage(&mut world, registration);
-    let login = client.log_in(PASSWORD, &mut world.rng).unwrap();
+    let login = client.log_in(PASSWORD, None, &mut world.rng).unwrap();
     let mut session = under_damage(&mut world, login);
     let exchange = session.generate(&KINDS, &mut world.rng).unwrap();
     let pending = under_damage(&mut world, exchange);
@@ -119,7 +119,7 @@ fn rule_16_no_message_has_a_second_spelling() {
     let mut world = support::world(3);
     let client = client("ada");
     let mut registration = client.register(PASSWORD, &mut world.rng).unwrap();
-    let mut login = client.log_in(PASSWORD, &mut world.rng).unwrap();
+    let mut login = client.log_in(PASSWORD, None, &mut world.rng).unwrap();
     let (mut sent, mut answers) = (vec![], vec![]);
     for _ in 0..2 {
         sent.push(registration.message().clone());
@@ -250,7 +250,7 @@ fn rule_16_a_damaged_login_request_opens_no_session_and_charges_the_name_in_it_o
     let mut world = support::world(6);
     let registered = world.register(&client("ada"), PASSWORD).unwrap().unwrap();
     let client = client("ada").pin_server_key(registered.server_key);
-    let mut login = client.log_in(PASSWORD, &mut world.rng).unwrap();
+    let mut login = client.log_in(PASSWORD, None, &mut world.rng).unwrap();
     let request = login.message().clone();
     let own_id = request.session_id().unwrap();
     let before = world.server.store.clone();

@@ -50,7 +50,7 @@ fn rule_15_a_session_from_before_a_password_change_neither_stores_nor_reads() {
 fn rule_15_a_login_half_done_before_a_password_change_opens_no_session() {
     let mut world = support::world(10);
     world.register(&client("ada"), PASSWORD).unwrap().unwrap();
-    let mut login = client("ada").log_in(PASSWORD, &mut world.rng).unwrap();
+    let mut login = client("ada").log_in(PASSWORD, None, &mut world.rng).unwrap();
     let response = world.send(login.message()).unwrap();
     assert!(login.receive(response).unwrap().is_none());
     change_credential(&mut world.server.store);

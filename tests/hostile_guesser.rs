@@ -22,13 +22,13 @@ const LIMIT: u32 = 10;
 
 /// One guess, up to the server's answer: KE3 is never sent.
 fn guess<S: Store>(world: &mut World<S>, account: &str) -> ServerMessage {
-    let exchange = client(account).log_in("a guess", &mut world.rng).unwrap();
+    let exchange = client(account).log_in("a guess", None, &mut world.rng).unwrap();
     world.send(exchange.message()).unwrap()
 }
 
 /// The counter of this name.
 fn attempts(world: &mut World, account: &str) -> Attempts {
-    let login = client(account).log_in(PASSWORD, &mut world.rng).unwrap();
+    let login = client(account).log_in(PASSWORD, None, &mut world.rng).unwrap();
     let mut session = world.server.server.accept(&mut world.rng);
     let step = session.receive(login.message().clone(), NOW).unwrap();
     let Step::Read(read) = step else { panic!("a login reads") };
@@ -53,7 +53,7 @@ fn rule_6_a_guess_that_stops_before_ke3_is_charged_and_the_limit_holds_for_the_r
     }
     let full = world.server.store.clone();
     try_again_at(&guess(&mut world, "ada"));
-    let right = client.log_in(PASSWORD, &mut world.rng).unwrap();
+    let right = client.log_in(PASSWORD, None, &mut world.rng).unwrap();
     try_again_at(&world.send(right.message()).unwrap());
     assert_eq!(world.server.store, full, "a refused attempt writes nothing");
 }
@@ -62,7 +62,7 @@ fn rule_6_a_guess_that_stops_before_ke3_is_charged_and_the_limit_holds_for_the_r
 fn rule_6_the_charge_is_the_whole_write_between_the_request_and_ke2() {
     let mut world = support::world(2);
     let (client, _) = world.person("ada");
-    let login = client.log_in(PASSWORD, &mut world.rng).unwrap();
+    let login = client.log_in(PASSWORD, None, &mut world.rng).unwrap();
     let mut session = world.server.server.accept(&mut world.rng);
     for _ in 0..2 {
         let Step::Read(read) = session.receive(login.message().clone(), NOW).unwrap() else { panic!("no read") };
@@ -91,7 +91,7 @@ fn rule_6_guesses_in_parallel_are_no_cheaper() {
     let writes: Vec<_> = sessions
         .iter_mut()
         .map(|session| {
-            let login = client("ada").log_in("a guess", &mut world.rng).unwrap();
+            let login = client("ada").log_in("a guess", None, &mut world.rng).unwrap();
             let Step::Read(read) = session.receive(login.message().clone(), NOW).unwrap() else { panic!("no read") };
             let found = world.server.store.read(read.query()).unwrap();
             let Step::Write(write) = read.found(found).unwrap() else { panic!("no write") };
@@ -117,7 +117,7 @@ fn rule_6_a_granted_login_gives_back_its_own_charge_once_and_reports_the_others(
     for _ in 0..3 {
         guess(&mut world, "ada");
     }
-    let mut login = client.log_in(PASSWORD, &mut world.rng).unwrap();
+    let mut login = client.log_in(PASSWORD, None, &mut world.rng).unwrap();
     let response = world.send(login.message()).unwrap();
     assert_eq!(attempts(&mut world, "ada").count, 4);
     assert!(login.receive(response).unwrap().is_none());
@@ -143,7 +143,7 @@ fn rule_6_honest_logins_between_the_guesses_buy_no_more_of_them() {
     let mut evaluated = 0;
     for _ in 0..2 * LIMIT {
         evaluated += u32::from(matches!(guess(&mut world, "ada"), ServerMessage::LoginResponse { .. }));
-        let honest = client.log_in(PASSWORD, &mut world.rng).unwrap();
+        let honest = client.log_in(PASSWORD, None, &mut world.rng).unwrap();
         if evaluated < LIMIT {
             assert!(world.run(honest).unwrap().is_ok());
         }
@@ -217,7 +217,7 @@ fn probe(world: &mut World<Noting>, account: &str) -> (Vec<usize>, Vec<Error>, V
     world.server.store.notes.clear();
     let (mut lengths, mut errors) = (vec![], vec![]);
     for _ in 0..LIMIT + 2 {
-        let mut exchange = client(account).log_in("a guess", &mut world.rng).unwrap();
+        let mut exchange = client(account).log_in("a guess", None, &mut world.rng).unwrap();
         let answer = world.send(exchange.message()).unwrap();
         lengths.push(answer.encode().unwrap().len());
         let session_id = answer.session_id();
@@ -251,7 +251,7 @@ fn rule_8_a_name_without_an_account_has_the_same_replies_sizes_reads_and_writes(
 fn rule_8_asked_twice_a_name_without_an_account_evaluates_alike_as_one_with_an_account_does() {
     let mut world = support::world(9);
     let (_, _) = world.person("ada");
-    let guess = client("ada").log_in("a guess", &mut support::rng(7)).unwrap();
+    let guess = client("ada").log_in("a guess", None, &mut support::rng(7)).unwrap();
     let ClientMessage::LoginRequest { profile, ke1, .. } = guess.message().clone() else { panic!("no login request") };
     let mut evaluations = vec![];
     for name in ["ada", "bob", "eve"] {
@@ -276,7 +276,7 @@ fn rule_8_asked_twice_a_name_without_an_account_evaluates_alike_as_one_with_an_a
 #[test]
 fn rule_16_a_ke1_without_valid_points_is_refused_before_anything_is_read_for_it() {
     let mut world = support::world(10);
-    let honest = client("ada").log_in(PASSWORD, &mut world.rng).unwrap();
+    let honest = client("ada").log_in(PASSWORD, None, &mut world.rng).unwrap();
     let ClientMessage::LoginRequest { account, profile, ke1 } = honest.message().clone() else { panic!("no KE1") };
     // The blinded element is the first third, the client's ephemeral key the last; between them lies a nonce.
     for (place, point) in [0, 64].into_iter().flat_map(|i| [[0; 32], [0xff; 32], [1; 32]].map(|point| (i, point))) {
@@ -297,7 +297,7 @@ fn rule_16_a_ke1_without_valid_points_is_refused_before_anything_is_read_for_it(
 fn rule_23_wrong_ke3s_write_nothing_and_do_not_stop_the_right_one() {
     let mut world = support::world(11);
     let (client, _) = world.person("ada");
-    let mut login = client.log_in(PASSWORD, &mut world.rng).unwrap();
+    let mut login = client.log_in(PASSWORD, None, &mut world.rng).unwrap();
     let response = world.send(login.message()).unwrap();
     let session_id = response.session_id();
     assert!(login.receive(response).unwrap().is_none());

@@ -27,7 +27,7 @@ fn server(seed: u64, identity: &str) -> Server {
 
 /// A login at whatever server the world has now must end so, and its KE3 must not leave.
 fn refuses_to_log_in(world: &mut World, client: &Client, expected: &Error) {
-    let mut exchange = client.log_in(PASSWORD, &mut world.rng).unwrap();
+    let mut exchange = client.log_in(PASSWORD, None, &mut world.rng).unwrap();
     let request = exchange.message().clone();
     let response = world.send(&request).unwrap();
     assert!(matches!(response, ServerMessage::LoginResponse { .. }));
@@ -37,7 +37,7 @@ fn refuses_to_log_in(world: &mut World, client: &Client, expected: &Error) {
 
 /// A login that waits for its Welcome, and that Welcome.
 fn welcomed(world: &mut World, client: &Client) -> (Exchange<LogIn>, ServerMessage) {
-    let mut exchange = client.log_in(PASSWORD, &mut world.rng).unwrap();
+    let mut exchange = client.log_in(PASSWORD, None, &mut world.rng).unwrap();
     let response = world.send(exchange.message()).unwrap();
     assert!(exchange.receive(response).unwrap().is_none());
     let welcome = world.send(exchange.message()).unwrap();
@@ -119,7 +119,7 @@ fn rule_4_a_record_registered_under_one_name_lets_nobody_in_under_another() {
 fn rule_9_nothing_of_the_vault_leaves_before_ke3_and_then_only_sealed() {
     let mut world = support::world(6);
     let (client, _) = world.person("ada");
-    let mut exchange = client.log_in(PASSWORD, &mut world.rng).unwrap();
+    let mut exchange = client.log_in(PASSWORD, None, &mut world.rng).unwrap();
     let response = world.send(exchange.message()).unwrap();
     assert!(exchange.receive(response.clone()).unwrap().is_none());
     let welcome = world.send(exchange.message()).unwrap();
@@ -137,7 +137,7 @@ fn rule_9_nothing_of_the_vault_leaves_before_ke3_and_then_only_sealed() {
 fn rule_10_a_profile_that_was_changed_on_the_way_fails_the_login_on_both_sides() {
     let mut world = support::world(7);
     let (client, _) = world.person("ada");
-    let mut exchange = client.log_in(PASSWORD, &mut world.rng).unwrap();
+    let mut exchange = client.log_in(PASSWORD, None, &mut world.rng).unwrap();
     let request = exchange.message().clone();
     let own_id = request.session_id().unwrap();
     let ClientMessage::LoginRequest { account, ke1, .. } = request.clone() else { panic!("no login request") };
@@ -182,7 +182,7 @@ fn rule_10_a_policy_takes_no_profile_below_the_floor_or_over_the_ceiling_whereve
 #[test]
 fn rule_10_one_version_is_spoken_and_no_other() {
     let mut world = support::world(8);
-    let exchange = client("ada").log_in(PASSWORD, &mut world.rng).unwrap();
+    let exchange = client("ada").log_in(PASSWORD, None, &mut world.rng).unwrap();
     let mut request = exchange.message().encode().unwrap();
     let mut response = world.send(exchange.message()).unwrap().encode().unwrap();
     for version in (0..=u8::MAX).filter(|version| *version != 1) {

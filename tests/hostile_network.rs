@@ -44,7 +44,7 @@ impl Tape {
         let client = client("ada");
         let exchange = client.register(PASSWORD, &mut world.rng).unwrap();
         tape.run(world, exchange, &mut look);
-        let exchange = client.log_in(PASSWORD, &mut world.rng).unwrap();
+        let exchange = client.log_in(PASSWORD, None, &mut world.rng).unwrap();
         let mut session = tape.run(world, exchange, &mut look);
         let exchange = session.generate(&[Kind::Ed25519], &mut world.rng).unwrap();
         let pending = tape.run(world, exchange, &mut look);
@@ -162,7 +162,7 @@ fn rule_14_a_frame_under_another_number_or_session_or_sent_back_does_not_open() 
 fn rule_14_a_number_that_was_used_takes_no_other_request() {
     let mut world = support::world(12);
     let (client, _) = world.person("ada");
-    let mut logins = [7, 7].map(|seed| client.log_in(PASSWORD, &mut support::rng(seed)).unwrap());
+    let mut logins = [7, 7].map(|seed| client.log_in(PASSWORD, None, &mut support::rng(seed)).unwrap());
     let response = world.send(logins[0].message()).unwrap();
     assert!(logins.iter_mut().all(|login| login.receive(response.clone()).unwrap().is_none()));
     let welcome = world.send(logins[0].message()).unwrap();
@@ -182,7 +182,7 @@ fn rule_14_nothing_of_one_login_goes_into_another_of_the_same_person() {
     let mut world = support::world(6);
     let (client, _) = world.person("ada");
     let mut start = || {
-        let exchange = client.log_in(PASSWORD, &mut world.rng).unwrap();
+        let exchange = client.log_in(PASSWORD, None, &mut world.rng).unwrap();
         let response = world.send(exchange.message()).unwrap();
         (exchange, response)
     };
@@ -234,7 +234,7 @@ fn rule_14_nothing_of_one_registration_goes_into_another_for_the_same_name() {
 fn rule_14_a_garbled_first_message_takes_no_session_over() {
     let mut world = support::world(8);
     let (client, _) = world.person("ada");
-    let mut login = client.log_in(PASSWORD, &mut world.rng).unwrap();
+    let mut login = client.log_in(PASSWORD, None, &mut world.rng).unwrap();
     let own_id = login.message().session_id().unwrap();
     let honest = login.message().encode().unwrap();
     let mut garbled: Vec<_> =
@@ -290,7 +290,7 @@ fn rule_14_a_forged_refusal_ends_no_exchange() {
     let client = client("ada");
     let exchange = client.register(PASSWORD, &mut world.rng).unwrap();
     under_forged_refusals(&mut world, exchange);
-    let exchange = client.log_in(PASSWORD, &mut world.rng).unwrap();
+    let exchange = client.log_in(PASSWORD, None, &mut world.rng).unwrap();
     let mut session = under_forged_refusals(&mut world, exchange);
     let exchange = session.generate(&[Kind::Ed25519], &mut world.rng).unwrap();
     let pending = under_forged_refusals(&mut world, exchange);
@@ -303,7 +303,7 @@ fn rule_14_a_forged_refusal_ends_no_exchange() {
 #[test]
 fn rule_16_a_message_over_1_mib_is_refused_by_its_length_alone() {
     let mut world = support::world(10);
-    let honest = client("ada").log_in(PASSWORD, &mut world.rng).unwrap().message().encode().unwrap();
+    let honest = client("ada").log_in(PASSWORD, None, &mut world.rng).unwrap().message().encode().unwrap();
     for len in [MAX_MESSAGE + 1, 2 * MAX_MESSAGE] {
         let expected = Error::from(PeerFault::TooLong { len, max: MAX_MESSAGE });
         // Nothing of it is decoded: a wrong version and an honest beginning are refused alike.

@@ -26,14 +26,14 @@ fn generate(
     seed: u64,
     server_random: [u8; 32],
     kinds: &[Kind],
-) -> Vec<PendingSecret> {
+) -> PendingSecrets {
     let mut exchange = session.generate(kinds, &mut support::rng(seed)).unwrap();
     let reply = forge(world, &exchange, &Reply::Generate(generate::Reply { server_random }));
     ended(exchange.receive(reply)).unwrap()
 }
 
 /// Stores what was generated, and gives key IDs and plaintexts as they come back.
-fn plaintexts(world: &mut World, session: &mut ClientSession, pending: &[PendingSecret]) -> Vec<(KeyId, Vec<u8>)> {
+fn plaintexts(world: &mut World, session: &mut ClientSession, pending: &PendingSecrets) -> Vec<(KeyId, Vec<u8>)> {
     let stored = world.store(session, pending).unwrap().unwrap();
     let key_ids: Vec<_> = stored.iter().map(|secret| secret.key_id).collect();
     let secrets = world.retrieve(session, &key_ids).unwrap().unwrap();
@@ -100,7 +100,7 @@ fn rule_12_two_people_with_the_same_generator_and_password_share_no_secret() {
         let client = client(account);
         let registration = client.register(PASSWORD, &mut support::rng(7)).unwrap();
         world.run(registration).unwrap().unwrap();
-        let login = client.log_in(PASSWORD, &mut support::rng(8)).unwrap();
+        let login = client.log_in(PASSWORD, None, &mut support::rng(8)).unwrap();
         let mut session = world.run(login).unwrap().unwrap();
         let pending = generate(&world, &mut session, 9, [0; 32], &KINDS);
         secrets.extend(plaintexts(&mut world, &mut session, &pending));
@@ -151,7 +151,7 @@ fn rule_13_repeated_bytes_for_other_kinds_never_meet_under_one_header() {
 
 /// Asserts that storing these pending secrets is refused because of the one that is taken, and that this is the end: nothing
 /// is stored, overwritten, or drawn again.
-fn assert_taken(world: &mut World, session: &mut ClientSession, pending: &[PendingSecret], taken: KeyId) {
+fn assert_taken(world: &mut World, session: &mut ClientSession, pending: &PendingSecrets, taken: KeyId) {
     let secrets = world.server.store.secrets.clone();
     let kept = pending.to_vec();
     let mut exchange = session.store(pending).unwrap();
@@ -192,7 +192,7 @@ fn rule_13_a_client_that_repeats_whole_sessions_loses_no_secret_and_no_attempt()
     let (mut key_ids, mut session_ids) = (vec![], BTreeSet::new());
     for round in 0..3 {
         world.server.crash();
-        let login = client.log_in(PASSWORD, &mut support::rng(7)).unwrap();
+        let login = client.log_in(PASSWORD, None, &mut support::rng(7)).unwrap();
         let mut session = world.run(login).unwrap().unwrap();
         session_ids.insert(session.session_id());
         let generate = session.generate(&KINDS, &mut support::rng(8)).unwrap();

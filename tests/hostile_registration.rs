@@ -66,7 +66,7 @@ fn evaluated(world: &mut World, message: &ClientMessage) -> [u8; 32] {
 
 /// A login request, and a registration request for the same name with the same blinded password.
 fn same_blinded(world: &mut World, account: &str) -> (ClientMessage, ClientMessage) {
-    let login = client(account).log_in(PASSWORD, &mut world.rng).unwrap();
+    let login = client(account).log_in(PASSWORD, None, &mut world.rng).unwrap();
     let ClientMessage::LoginRequest { account, ke1, .. } = login.message() else { panic!("no login request") };
     let blinded = Box::new(OpaqueMessage::from_bytes(*ke1.as_bytes().first_chunk().unwrap()));
     (login.message().clone(), ClientMessage::RegistrationRequest { account: account.clone(), blinded })

@@ -33,7 +33,7 @@ fn under_lie<O: Operation>(world: &mut World<Lying>, exchange: &Exchange<O>) -> 
 /// The account's record, damaged, for as long as a login is tried; then it is put right, and the same login goes through.
 fn with_account_record(world: &mut World, damaged: Vec<u8>) -> Error {
     let account = client("ada").account().clone();
-    let login = client("ada").log_in(PASSWORD, &mut world.rng).unwrap();
+    let login = client("ada").log_in(PASSWORD, None, &mut world.rng).unwrap();
     let row = world.server.store.accounts.get_mut(&account).unwrap();
     let honest = std::mem::replace(&mut row.record, damaged);
     let (store, sessions) = (world.server.store.clone(), world.server.sessions.len());
@@ -155,8 +155,8 @@ fn rule_20_an_answer_to_another_query_is_refused_and_the_honest_answer_still_tak
             other => panic!("it doesn't read: {other:?}"),
         }
     };
-    let login = client("ada").log_in(PASSWORD, &mut world.rng).unwrap();
-    let bobs_login = client("bob").log_in(PASSWORD, &mut world.rng).unwrap();
+    let login = client("ada").log_in(PASSWORD, None, &mut world.rng).unwrap();
+    let bobs_login = client("bob").log_in(PASSWORD, None, &mut world.rng).unwrap();
     let mut retrieval = ada.retrieve(&[own[0].header.key_id()]).unwrap();
     let other_retrieval = ada.retrieve(&[own[1].header.key_id()]).unwrap();
     let bobs_retrieval = bob.retrieve(&[bobs[0].header.key_id()]).unwrap();
@@ -215,7 +215,7 @@ fn rule_20_a_counter_beyond_all_bounds_is_refused_by_the_store_and_overflows_not
     for attempts in world.server.store.honest.attempts.values_mut() {
         *attempts = most;
     }
-    let refused = world.send(client.log_in(PASSWORD, &mut support::rng(7)).unwrap().message()).unwrap();
+    let refused = world.send(client.log_in(PASSWORD, None, &mut support::rng(7)).unwrap().message()).unwrap();
     assert!(matches!(refused, ServerMessage::Refused { refusal: Refusal::TryAgainAt(_), .. }));
     assert!(world.server.store.honest.attempts.values().all(|attempts| *attempts == most));
 }
@@ -255,7 +255,7 @@ fn rule_20_an_outcome_that_a_transaction_cant_have_is_an_error_and_the_honest_on
     let client = client("ada");
     let exchange = client.register(PASSWORD, &mut world.rng).unwrap();
     under_false_outcomes(&mut world, exchange, &[]);
-    let exchange = client.log_in(PASSWORD, &mut world.rng).unwrap();
+    let exchange = client.log_in(PASSWORD, None, &mut world.rng).unwrap();
     let mut session = under_false_outcomes(&mut world, exchange, &[]);
     let pending = world.generate(&mut session, &[Kind::Ed25519]).unwrap().unwrap();
     let exchange = session.store(&pending).unwrap();

@@ -78,7 +78,7 @@ fn rule_17_no_secret_is_in_an_error_or_a_refusal() {
     assert_eq!(witness.log_in(&mut world, wrong).map(|_| ()), Err(PeerFault::LoginFailed.into()));
     let long = PASSWORD.repeat(200);
     for password in ["", &long] {
-        let log_in = client("ada").log_in(password, &mut world.rng).map(|_| ()).unwrap_err();
+        let log_in = client("ada").log_in(password, None, &mut world.rng).map(|_| ()).unwrap_err();
         let register = client("ada").register(password, &mut world.rng).map(|_| ()).unwrap_err();
         for error in [log_in, register] {
             assert!(matches!(error, Error::Caller(CallerFault::PasswordLength { .. })));

@@ -101,7 +101,7 @@ fn a_pending_secret_survives_every_way_of_keeping_it_with_the_same_key_id() {
     let mut world = world(3);
     let (client, mut session) = world.person("ada");
     let made = world.generate(&mut session, &KINDS).unwrap().unwrap();
-    let through_json: Vec<PendingSecret> = serde_json::from_str(&serde_json::to_string(&made).unwrap()).unwrap();
+    let through_json: PendingSecrets = serde_json::from_str(&serde_json::to_string(&made).unwrap()).unwrap();
     let decode = |pending: &PendingSecret| PendingSecret::decode(&pending.encode().unwrap()).unwrap();
     let through_bytes: Vec<_> = made.iter().map(decode).collect();
     assert_eq!((&through_json, &through_bytes), (&made, &made));
@@ -295,7 +295,7 @@ fn a_server_with_another_key_than_the_pinned_one_gets_neither_a_ke3_nor_an_accou
     let registered = elsewhere.register(&client("ada"), PASSWORD).unwrap().unwrap();
     assert_ne!(session.server_key(), registered.server_key);
 
-    let mut exchange = pinned.log_in(PASSWORD, &mut elsewhere.rng).unwrap();
+    let mut exchange = pinned.log_in(PASSWORD, None, &mut elsewhere.rng).unwrap();
     let request = exchange.message().clone();
     let answer = elsewhere.send(&request).unwrap();
     assert_eq!(exchange.receive(answer).map(drop), Err(PeerFault::WrongServerKey.into()));

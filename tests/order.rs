@@ -53,7 +53,7 @@ fn script() -> (Vec<ClientMessage>, Vec<ServerMessage>) {
     let client = client("ada");
     let mut draws = rng(2);
     run(&mut world, client.register(PASSWORD, &mut draws).unwrap(), &mut crossed);
-    let mut session = run(&mut world, client.log_in(PASSWORD, &mut draws).unwrap(), &mut crossed);
+    let mut session = run(&mut world, client.log_in(PASSWORD, None, &mut draws).unwrap(), &mut crossed);
     let pending = run(&mut world, session.generate(&[Kind::Ed25519], &mut draws).unwrap(), &mut crossed);
     run(&mut world, session.store(&pending).unwrap(), &mut crossed);
     run(&mut world, session.retrieve(&[pending[0].key_id()]).unwrap(), &mut crossed);
@@ -133,7 +133,7 @@ fn reach(requests: &[ClientMessage], taken: usize, by: By) -> (World, SessionId,
         }
         if number == taken && by == By::Limit {
             for _ in 0..10 {
-                let guess = client("ada").log_in("a wrong password", &mut world.rng).unwrap();
+                let guess = client("ada").log_in("a wrong password", None, &mut world.rng).unwrap();
                 world.send(guess.message()).unwrap();
             }
         }
@@ -257,7 +257,7 @@ fn each_reply_gets_what_the_table_says_in_each_state_of_an_exchange() {
     assert!(tempt(&mut register, &replies, 0).is_none());
     assert!(tempt(&mut register, &replies, 1).is_some());
     expect_ended(&mut register, &replies);
-    let mut log_in = client.log_in(PASSWORD, &mut draws).unwrap();
+    let mut log_in = client.log_in(PASSWORD, None, &mut draws).unwrap();
     assert!(tempt(&mut log_in, &replies, 2).is_none());
     let mut session = tempt(&mut log_in, &replies, 3).unwrap();
     expect_ended(&mut log_in, &replies);
@@ -299,7 +299,7 @@ fn an_authenticated_reply_to_another_operation_is_no_answer_and_an_authenticated
     let mut world = world(3);
     let (client, mut session) = world.person("ada");
     let pending = world.generate(&mut session, &[Kind::Ed25519]).unwrap().unwrap();
-    let mut log_in = client.log_in(PASSWORD, &mut world.rng).unwrap();
+    let mut log_in = client.log_in(PASSWORD, None, &mut world.rng).unwrap();
     let ke2 = world.send(log_in.message()).unwrap();
     log_in.receive(ke2).unwrap();
     world.send(log_in.message()).unwrap();

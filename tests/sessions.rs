@@ -41,19 +41,19 @@ fn a_handshake_ends_within_60_seconds_or_not_at_all() {
     let registered = finish_after(&mut world, &mut in_time, MINUTE);
     assert!(in_time.receive(registered).unwrap().unwrap().is_ok());
 
-    let mut late = client.log_in(PASSWORD, &mut world.rng).unwrap();
+    let mut late = client.log_in(PASSWORD, None, &mut world.rng).unwrap();
     let refused = finish_after(&mut world, &mut late, MINUTE + MILLISECOND);
     assert_eq!(late.receive(refused.clone()).map(drop), Err(over));
     assert_eq!(world.send(late.message()), Ok(refused));
     assert_eq!(world.server.store.attempts.values().map(|attempts| attempts.count).collect::<Vec<_>>(), [1]);
     assert_eq!(world.server.store.audit.len(), 1, "the registration's entry alone");
-    let mut in_time = client.log_in(PASSWORD, &mut world.rng).unwrap();
+    let mut in_time = client.log_in(PASSWORD, None, &mut world.rng).unwrap();
     let welcome = finish_after(&mut world, &mut in_time, MINUTE);
     assert!(in_time.receive(welcome).unwrap().unwrap().is_ok());
 }
 
 /// The next request is refused under seal, writes nothing and is the session's last; the refusal can be had again.
-fn expect_ended(world: &mut World, session: &mut ClientSession, pending: &[PendingSecret]) {
+fn expect_ended(world: &mut World, session: &mut ClientSession, pending: &PendingSecrets) {
     let before = world.server.store.clone();
     let mut exchange = session.store(pending).unwrap();
     let refused = world.send(exchange.message()).unwrap();
@@ -117,7 +117,7 @@ fn a_session_says_whose_it_is_and_how_long_it_waits_by_the_policy() {
     world.send(registration.message()).unwrap();
     assert_eq!(look(&world, id), ended);
 
-    let mut login = client.log_in(PASSWORD, &mut world.rng).unwrap();
+    let mut login = client.log_in(PASSWORD, None, &mut world.rng).unwrap();
     let id = login.message().session_id().unwrap();
     let ke2 = world.send(login.message()).unwrap();
     assert_eq!(look(&world, id), (Some(NOW.after(seconds(7))), None), "nobody is logged in before KE3");
@@ -160,7 +160,7 @@ fn another_request_under_the_last_ones_number_is_refused() {
     let mut world = world(8);
     let (client, _) = world.person("ada");
     // A restored device image: two logins that are one, down to keys and sequence numbers.
-    let mut twins = [(); 2].map(|()| client.log_in(PASSWORD, &mut support::rng(9)).unwrap());
+    let mut twins = [(); 2].map(|()| client.log_in(PASSWORD, None, &mut support::rng(9)).unwrap());
     let [mut first, mut second] = [(); 2].map(|()| None);
     while first.is_none() {
         let reply = world.send(twins[0].message()).unwrap();

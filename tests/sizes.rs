@@ -55,7 +55,7 @@ fn an_open_session_takes_at_most_640_bytes_with_its_keys_and_the_cached_welcome(
     let mut world = world(1);
     let client = client("a name that is longer than most, so that a session that kept it would be seen to");
     world.register(&client, PASSWORD).unwrap().unwrap();
-    let mut exchange = client.log_in(PASSWORD, &mut world.rng).unwrap();
+    let mut exchange = client.log_in(PASSWORD, None, &mut world.rng).unwrap();
     let reply = world.send(exchange.message()).unwrap();
     assert!(exchange.receive(reply).unwrap().is_none());
     let finish = exchange.message().clone();

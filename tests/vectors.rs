@@ -178,7 +178,7 @@ fn custody(
         audit_entries: store.audit.values().map(|entry| hex(entry.to_record().unwrap().as_bytes())).collect(),
     };
     run.exchange("log out", session.log_out().unwrap());
-    let mut session = run.exchange("log in", client.log_in(NEW_PASSWORD, rng).unwrap());
+    let mut session = run.exchange("log in", client.log_in(NEW_PASSWORD, None, rng).unwrap());
     for expected in [Deleted::Page, Deleted::All] {
         assert_eq!(run.exchange("delete account", session.delete_account().unwrap()), expected);
     }
@@ -194,7 +194,7 @@ fn compute() -> Vectors {
     let (client, rng) = (client(), &mut ChaCha20Rng::seed_from_u64(inputs.client_seed));
 
     let registered = run.exchange("register", client.register(&inputs.password, rng).unwrap());
-    let mut session = run.exchange("log in", client.log_in(&inputs.password, rng).unwrap());
+    let mut session = run.exchange("log in", client.log_in(&inputs.password, None, rng).unwrap());
     let kinds = [Kind::Bytes(32), Kind::Secp256k1, Kind::Ed25519];
     let pending = run.exchange("generate", session.generate(&kinds, rng).unwrap());
     let stored = run.exchange("store", session.store(&pending).unwrap());
@@ -316,7 +316,7 @@ fn what_version_1_stored_still_opens_with_the_password() {
     let (mut server, mut rng) = (server(setup, store), ChaCha20Rng::seed_from_u64(99));
     let now = Timestamp::from_millis(committed.inputs.now_millis + 1);
     let client = client().pin_server_key(server_key);
-    let login = client.log_in(&committed.inputs.password, &mut rng).unwrap();
+    let login = client.log_in(&committed.inputs.password, None, &mut rng).unwrap();
     let mut session = converse(login, &mut server, now).unwrap().unwrap();
     let key_ids: Vec<KeyId> = committed.secrets.iter().map(key_id).collect();
     let opened = converse(session.retrieve(&key_ids).unwrap(), &mut server, now).unwrap().unwrap();

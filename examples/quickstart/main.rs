@@ -103,7 +103,7 @@ fn quickstart(account: &AccountName, kind: Kind, password: &str) -> Result<()> {
     let client = client.pin_server_key(registered.server_key);
 
     println!("\n2. Log in: the client gets its export key, and with it the vault key.");
-    let mut session = world.converse("", client.log_in(password.as_bytes(), &mut world.rng())?)?;
+    let mut session = world.converse("", client.log_in(password.as_bytes(), None, &mut world.rng())?)?;
 
     println!("\n3. Generate and store one secret of the kind {kind}.");
     let secret = world.make_secret(&mut session, kind)?;
@@ -112,7 +112,7 @@ fn quickstart(account: &AccountName, kind: Kind, password: &str) -> Result<()> {
 
     println!("\n4. A second device: the password and the store are all that it has.");
     let second = keystow::Client::new(account.clone(), IDENTITY, ClientPolicy::default())?;
-    let mut session = world.converse("", second.log_in(password.as_bytes(), &mut world.rng())?)?;
+    let mut session = world.converse("", second.log_in(password.as_bytes(), None, &mut world.rng())?)?;
     let retrieved = world.converse(" retrieve", session.retrieve(&[secret.key_id])?)?;
     let retrieved = retrieved.first().ok_or("nothing was retrieved")?;
     if retrieved.public() != secret.public.as_ref() {
@@ -162,7 +162,7 @@ impl World {
         if let Some(byte) = wrong.first_mut() {
             *byte ^= 1;
         }
-        let exchange = client.log_in(&*wrong, &mut self.rng())?;
+        let exchange = client.log_in(&*wrong, None, &mut self.rng())?;
         match self.converse("", exchange) {
             Ok(_) => return Err("a wrong password was taken".into()),
             Err(error) if error.downcast_ref() == Some(&keystow::Error::Peer(PeerFault::LoginFailed)) => {

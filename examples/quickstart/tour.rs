@@ -19,7 +19,7 @@ pub(crate) fn run(account: &AccountName, kind: Kind, password: &str) -> Result<(
 
     println!("\n1. Register {account}, log in, and make a secret of the kind {kind}.");
     world.converse("", client.register(password, &mut world.rng())?)?;
-    let mut session = world.converse("", client.log_in(password, &mut world.rng())?)?;
+    let mut session = world.converse("", client.log_in(password, None, &mut world.rng())?)?;
     let made = world.make_secret(&mut session, kind)?;
     println!("   key ID {}", made.key_id);
 
@@ -82,11 +82,11 @@ fn change_password(
     kept: &NewSecret,
 ) -> Result<ClientSession> {
     println!("\n6. Change the password; the other sessions end, the secrets stay as they are.");
-    let mut other = world.converse("", client.log_in(password, &mut world.rng())?)?;
+    let mut other = world.converse("", client.log_in(password, None, &mut world.rng())?)?;
     let new = new_password(password);
     world.converse(" change", session.change_password(&new, &mut world.rng())?)?;
     refused(world.converse(" retrieve", other.retrieve(&[kept.key_id])?), Refusal::SessionEnded)?;
-    let mut session = world.converse("", client.log_in(&new, &mut world.rng())?)?;
+    let mut session = world.converse("", client.log_in(&new, None, &mut world.rng())?)?;
     world.converse(" retrieve", session.retrieve(&[kept.key_id])?)?;
     Ok(session)
 }
@@ -113,7 +113,7 @@ fn leave(world: &mut World, mut session: ClientSession, client: &Client, passwor
     world.converse(" log out", session.log_out()?)?;
 
     println!("\n9. Delete the account, page by page.");
-    let mut session = world.converse("", client.log_in(new_password(password), &mut world.rng())?)?;
+    let mut session = world.converse("", client.log_in(new_password(password), None, &mut world.rng())?)?;
     while world.converse(" delete account", session.delete_account()?)? == Deleted::Page {}
     println!("   accounts left in the store: {}", world.server.store.accounts.len());
     println!("   secrets left in the store:  {}", world.server.store.secrets.len());

@@ -1,11 +1,10 @@
 //! Exchanges: the client's half of an operation, from its first message to its answer.
 
-use alloc::sync::Arc;
 use core::fmt;
 
-use crate::error::{CallerFault, Error, PeerFault, Refusal};
-use crate::id::SessionId;
-use crate::message::{ClientMessage, Direction, FrameKeys, ServerMessage};
+use super::Line;
+use crate::error::{CallerFault, Error, Refusal};
+use crate::message::{ClientMessage, ServerMessage};
 use crate::operation::Reply;
 
 /// One operation under way: a message to send, and what to make of the answer.
@@ -107,9 +106,7 @@ pub trait Call {
 
 /// An operation inside a session: one request and one reply, both in frames.
 pub struct Framed<C> {
-    pub(crate) session_id: SessionId,
-    pub(crate) keys: Arc<FrameKeys>,
-    pub(crate) sequence: u64,
+    pub(crate) line: Line,
     pub(crate) call: C,
 }
 
@@ -117,7 +114,7 @@ impl<C: Call> Operation for Framed<C> {
     type Output = C::Output;
 
     fn advance(&self, message: ServerMessage) -> Result<Next<Self>, Error> {
-        match open_reply(&self.keys, self.session_id, self.sequence, message)? {
+        match self.line.receive(message)? {
             Reply::Refused(refusal) => Ok(Next::Done(Err(refusal))),
             reply => Ok(Next::Done(Ok(self.call.answer(reply)?))),
         }
@@ -126,27 +123,6 @@ impl<C: Call> Operation for Framed<C> {
 
 impl<C> fmt::Debug for Framed<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Framed").field("sequence", &self.sequence).finish_non_exhaustive()
+        f.debug_struct("Framed").field("line", &self.line).finish_non_exhaustive()
     }
-}
-
-/// Opens the reply to the request `sequence`, and no other message.
-pub(crate) fn open_reply(
-    keys: &FrameKeys,
-    session_id: SessionId,
-    sequence: u64,
-    message: ServerMessage,
-) -> Result<Reply, Error> {
-    check_session(&message, session_id)?;
-    match message {
-        ServerMessage::Frame(frame) if frame.sequence == sequence => keys.open(Direction::ServerToClient, frame),
-        ServerMessage::Frame(_) => Err(PeerFault::WrongSequence.into()),
-        ServerMessage::Refused { refusal, .. } => Err(PeerFault::Refused(refusal).into()),
-        _ => Err(PeerFault::OutOfOrder.into()),
-    }
-}
-
-/// Checks that a message belongs to the session; that is for routing, and proves nothing.
-pub(crate) fn check_session(message: &ServerMessage, session_id: SessionId) -> Result<(), PeerFault> {
-    if message.session_id() == session_id { Ok(()) } else { Err(PeerFault::WrongSession) }
 }

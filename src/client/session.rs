@@ -1,25 +1,31 @@
-//! An open session on the client's side: frame keys, the vault, and the next sequence number.
+//! An open session on the client's side: frame keys, the vault, its newest head, and the next sequence number.
 
 use alloc::sync::Arc;
 
-use super::{Call, Config, Exchange, Framed};
+use super::{Call, Config, Exchange, Framed, Line, Unsettled};
 use crate::error::{CallerFault, Error};
+use crate::head::{VaultPin, VaultTrust};
 use crate::id::{ServerKey, SessionId, Timestamp, UserId};
-use crate::message::{ClientMessage, Direction, FrameKeys};
+use crate::message::FrameKeys;
 use crate::operation::Request;
 use crate::suite::KsfProfile;
 use crate::vault::Vault;
+use crate::vault::chain::Head;
 
-/// The number of a session's first request: number 1 is the login itself, whose reply is the Welcome.
-const FIRST_REQUEST: u64 = 2;
+/// The sequence numbers that an exchange of several requests has: 16,384. What it leaves is given back when it is settled.
+const BLOCK: u64 = 1 << 14;
 
 /// A session with the key server, and the person's vault, opened.
 ///
-/// Each operation reserves the next sequence number and gives an [`Exchange`]. The server takes a greater number
-/// as a new request and refuses a smaller one, so finish an exchange, or give it up, before you start the next.
+/// Each operation reserves its sequence numbers and gives an [`Exchange`]. The server takes a greater number as a new
+/// request and refuses a smaller one, so finish an exchange, or give it up, before you start the next.
+///
+/// What changes the vault, or lists it, gives an [`Unsettled`]: [`ClientSession::settle`] it, then keep
+/// [`ClientSession::pin`] on the device, and only then report success.
 #[derive(Debug)]
 pub struct ClientSession {
     established: Established,
+    tip: Arc<Head>,
     next_sequence: u64,
 }
 
@@ -29,6 +35,7 @@ pub(crate) struct Established {
     pub(crate) session_id: SessionId,
     pub(crate) keys: Arc<FrameKeys>,
     pub(crate) vault: Arc<Vault>,
+    pub(crate) trust: VaultTrust,
     pub(crate) server_key: ServerKey,
     pub(crate) profile: KsfProfile,
     pub(crate) expires: Timestamp,
@@ -36,8 +43,8 @@ pub(crate) struct Established {
 }
 
 impl ClientSession {
-    pub(crate) fn new(established: Established) -> Self {
-        Self { established, next_sequence: FIRST_REQUEST }
+    pub(crate) fn new(established: Established, tip: Arc<Head>, next_sequence: u64) -> Self {
+        Self { established, tip, next_sequence }
     }
 
     /// The user ID that the server knows the account by.
@@ -71,6 +78,35 @@ impl ClientSession {
         self.established.expires
     }
 
+    /// The vault's newest head that this session knows: keep it on the device, for the next [`crate::Client::log_in`].
+    #[must_use]
+    pub fn pin(&self) -> VaultPin {
+        self.tip.pin()
+    }
+
+    /// What the login's view of the vault rests on.
+    #[must_use]
+    pub fn trust(&self) -> VaultTrust {
+        self.established.trust
+    }
+
+    /// Takes over the head that an exchange of this session ended with, and gives what the exchange gave.
+    ///
+    /// **Keep [`ClientSession::pin`] next, and only then report success.** A crash in between leaves an older pin, which is
+    /// as right.
+    pub fn settle<T>(&mut self, unsettled: Unsettled<T>) -> T {
+        let Unsettled { line, start, tip, output } = unsettled;
+        if line.session_id() == self.session_id() {
+            // If another exchange was settled meanwhile, its head stays: the next change goes on from there, and a chain
+            // that doesn't lead from the one to the other shows.
+            if start == self.pin() {
+                self.tip = tip;
+            }
+            self.next_sequence = line.give_back(self.next_sequence);
+        }
+        output
+    }
+
     pub(crate) fn vault(&self) -> &Arc<Vault> {
         &self.established.vault
     }
@@ -79,19 +115,35 @@ impl ClientSession {
         &self.established
     }
 
-    /// Takes the next `count` sequence numbers, and gives the first.
-    pub(crate) fn reserve(&mut self, count: u64) -> Result<u64, Error> {
+    /// The newest head that is known.
+    pub(crate) fn tip(&self) -> &Arc<Head> {
+        &self.tip
+    }
+
+    /// The same, for what a vault is good for that isn't being deleted.
+    ///
+    /// # Errors
+    /// [`CallerFault::VaultClosed`].
+    pub(crate) fn open_tip(&self) -> Result<&Arc<Head>, CallerFault> {
+        if self.tip.is_closed() { Err(CallerFault::VaultClosed) } else { Ok(&self.tip) }
+    }
+
+    /// Reserves a block of sequence numbers for an exchange of several requests.
+    pub(crate) fn line(&mut self) -> Result<Line, Error> {
+        self.reserve(BLOCK)
+    }
+
+    fn reserve(&mut self, count: u64) -> Result<Line, Error> {
         let first = self.next_sequence;
         self.next_sequence = first.checked_add(count).ok_or(CallerFault::SequenceExhausted)?;
-        Ok(first)
+        let Established { session_id, keys, .. } = &self.established;
+        Ok(Line::new(*session_id, Arc::clone(keys), first, self.next_sequence))
     }
 
     /// Seals a request under the next sequence number.
     pub(crate) fn call<C: Call>(&mut self, request: &Request, call: C) -> Result<Exchange<Framed<C>>, Error> {
-        let sequence = self.reserve(1)?;
-        let Established { session_id, keys, .. } = &self.established;
-        let frame = keys.seal(Direction::ClientToServer, *session_id, sequence, request)?;
-        let framed = Framed { session_id: *session_id, keys: Arc::clone(keys), sequence, call };
-        Ok(Exchange::new(framed, ClientMessage::Frame(frame)))
+        let line = self.reserve(1)?;
+        let message = line.send(request)?;
+        Ok(Exchange::new(Framed { line, call }, message))
     }
 }

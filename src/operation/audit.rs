@@ -132,8 +132,8 @@ impl Serve for Request {
     fn serve(self, context: &Context<'_>, found: Option<Found>) -> Result<Effect, Error> {
         let found = found.ok_or_else(|| Error::stored(RecordName::Answer, "is missing"))?;
         let found = found.audit(&self.audit_query(context))?;
-        if found.credential != Some(context.credential) {
-            return Ok(Effect::refuse(Refusal::SessionEnded));
+        if let Err(refusal) = context.check_standing(found.standing) {
+            return Ok(Effect::refuse(refusal));
         }
         let full = found.entries.len() == usize::from(self.limit);
         Ok(Effect::reply(super::Reply::Audit(page(found.entries, full))))

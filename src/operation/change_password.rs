@@ -11,9 +11,10 @@ use serde_big_array::BigArray;
 
 use super::Reply as AnyReply;
 use super::Request as AnyRequest;
-use crate::client::{ClientSession, Exchange, Next, Operation};
+use crate::client::{Amend, Amending, ClientSession, Exchange, Line, Next, Operation, Unsettled};
 use crate::error::{Error, PeerFault};
-use crate::message::{ClientMessage, Direction, ServerMessage, Wrap};
+use crate::head::SealedHead;
+use crate::message::{ServerMessage, Wrap};
 use crate::secret::Key;
 use crate::suite::opaque::{Blinded, Evaluated, Upload};
 use crate::suite::{Draw, opaque};
@@ -33,6 +34,8 @@ pub enum Request {
         /// The same vault key, sealed under a key from the new `export_key`, 48 bytes.
         #[serde(with = "BigArray")]
         wrap: [u8; 48],
+        /// The vault's next head, which names the new wrap.
+        head: Box<SealedHead>,
     },
 }
 
@@ -50,98 +53,126 @@ pub enum Reply {
 
 // --- client half ---------------------------------------------------------------------------------------
 
-use crate::client::{Established, open_reply};
+use crate::client::Established;
+use crate::vault::chain::{Head, HeadChange, credential_tag};
 
 /// A change of password under way, on the client's side.
-pub struct ChangePassword {
-    session: Established,
-    sequence: u64,
-    state: State,
-}
+pub struct ChangePassword(State);
 
 enum State {
-    Started { seed: Arc<Key>, registration: Arc<opaque::Registration> },
-    Finishing,
+    Started(Started),
+    Finishing(Amending<NewCredential>),
+}
+
+/// Between the new password and its evaluation.
+struct Started {
+    session: Established,
+    line: Line,
+    tip: Arc<Head>,
+    seed: Key,
+    registration: opaque::Registration,
+}
+
+/// The change that puts a new wrap in the old one's place.
+#[doc(hidden)]
+#[derive(Debug)]
+pub struct NewCredential {
+    upload: Box<Upload>,
+    wrap: Wrap,
+    change: HeadChange,
 }
 
 impl ClientSession {
     /// Starts to change the account's password to `password`, 1 to 4,096 bytes, under the policy's first profile. All
     /// secrets stay as they are: the same vault key is wrapped anew. This session goes on; every other session of the
-    /// account ends at its next request that touches the store.
+    /// account ends at its next request that touches the store. [`ClientSession::settle`] what it gives.
     ///
     /// Needs a recent login ([`crate::Refusal::LoginTooOld`]). Of two devices that change it at once, one wins; the
     /// other gets [`crate::Refusal::SessionEnded`]. A crash leaves exactly one password that works: if no answer came, or
     /// the session ended on the way, try both. An answer runs Argon2 in [`Exchange::receive`].
     ///
-    /// The old password, with an old copy of the server's record, still opens the vault key.
+    /// The old password, with an old copy of the server's record, still opens the vault key. A server that shows the old
+    /// record to somebody with the new vault head is found out ([`crate::VaultFault::Credential`]).
     ///
     /// # Errors
-    /// [`crate::CallerFault::PasswordLength`], [`crate::CallerFault::SequenceExhausted`].
+    /// [`crate::CallerFault::PasswordLength`], [`crate::CallerFault::SequenceExhausted`],
+    /// [`crate::CallerFault::VaultClosed`].
     pub fn change_password(
         &mut self,
         password: impl AsRef<[u8]>,
         rng: &mut impl CryptoRng,
     ) -> Result<Exchange<ChangePassword>, Error> {
         let input = self.established().config.password_input(password.as_ref())?;
+        let tip = Arc::clone(self.open_tip()?);
         let seed = opaque::seed(rng);
         let (registration, blinded) = opaque::Registration::start(&mut Draw::new(&seed, b"request")?, input)?;
-        let sequence = self.reserve(2)?;
-        let session = self.established().clone();
-        let message = session.frame(sequence, &AnyRequest::ChangePassword(Request::Start { blinded }))?;
-        let state = State::Started { seed: Arc::new(seed), registration: Arc::new(registration) };
-        Ok(Exchange::new(ChangePassword { session, sequence, state }, message))
-    }
-}
-
-impl Established {
-    fn frame(&self, sequence: u64, request: &AnyRequest) -> Result<ClientMessage, Error> {
-        let frame = self.keys.seal(Direction::ClientToServer, self.session_id, sequence, request)?;
-        Ok(ClientMessage::Frame(frame))
+        let (session, line) = (self.established().clone(), self.line()?);
+        let message = line.send(&AnyRequest::ChangePassword(Request::Start { blinded }))?;
+        let started = Started { session, line, tip, seed, registration };
+        Ok(Exchange::new(ChangePassword(State::Started(started)), message))
     }
 }
 
 impl Operation for ChangePassword {
-    type Output = ();
+    type Output = Unsettled<()>;
 
     fn advance(&self, message: ServerMessage) -> Result<Next<Self>, Error> {
-        let Established { keys, session_id, .. } = &self.session;
-        match (&self.state, open_reply(keys, *session_id, self.sequence, message)?) {
-            (_, AnyReply::Refused(refusal)) => Ok(Next::Done(Err(refusal))),
-            (State::Finishing, AnyReply::ChangePassword(Reply::Changed)) => Ok(Next::Done(Ok(()))),
-            (State::Started { seed, registration }, AnyReply::ChangePassword(Reply::Evaluated { evaluated })) => {
-                self.upload(seed, registration, &evaluated)
-            }
-            _ => Err(PeerFault::OutOfOrder.into()),
+        match &self.0 {
+            State::Started(started) => match started.line.receive(message)? {
+                AnyReply::Refused(refusal) => Ok(Next::Done(Err(refusal))),
+                AnyReply::ChangePassword(Reply::Evaluated { evaluated }) => started.upload(&evaluated),
+                _ => Err(PeerFault::OutOfOrder.into()),
+            },
+            State::Finishing(finishing) => Ok(match finishing.advance(message)? {
+                Next::Send(finishing, message) => Next::Send(Self(State::Finishing(finishing)), message),
+                Next::Done(outcome) => Next::Done(outcome),
+            }),
         }
     }
 }
 
-impl ChangePassword {
+impl Started {
     /// Finishes OPAQUE's registration and wraps the session's vault key under the new `export_key`.
-    fn upload(
-        &self,
-        seed: &Key,
-        registration: &opaque::Registration,
-        evaluated: &Evaluated,
-    ) -> Result<Next<Self>, Error> {
+    fn upload(&self, evaluated: &Evaluated) -> Result<Next<ChangePassword>, Error> {
         let Established { config, vault, server_key, .. } = &self.session;
         let profile = config.policy.profile(0).ok_or(PeerFault::OutOfOrder)?;
-        let result = registration.finish(&mut Draw::new(seed, b"upload")?, evaluated, config.identity(), profile)?;
+        let draw = &mut Draw::new(&self.seed, b"upload")?;
+        let result = self.registration.finish(draw, evaluated, config.identity(), profile)?;
         // Rule 4: the server that is registered with is the one that was logged in to.
         if result.server_key != *server_key {
             return Err(PeerFault::WrongServerKey.into());
         }
         let wrap = vault.wrap(&result.export_key)?;
-        let sequence = self.sequence.checked_add(1).ok_or(PeerFault::WrongSequence)?;
-        let request = AnyRequest::ChangePassword(Request::Finish { upload: result.upload, wrap });
-        let message = self.session.frame(sequence, &request)?;
-        Ok(Next::Send(Self { session: self.session.clone(), sequence, state: State::Finishing }, message))
+        let change = HeadChange::Credential(credential_tag(&wrap));
+        let new = NewCredential { upload: result.upload, wrap, change };
+        let (vault, tip) = (Arc::clone(vault), Arc::clone(&self.tip));
+        let (finishing, message) = Amending::begin(self.line.next()?, vault, tip, new)?;
+        Ok(Next::Send(ChangePassword(State::Finishing(finishing)), message))
+    }
+}
+
+impl Amend for NewCredential {
+    type Output = ();
+
+    fn change(&self) -> &HeadChange {
+        &self.change
+    }
+
+    fn request(&self, head: Box<SealedHead>) -> AnyRequest {
+        AnyRequest::ChangePassword(Request::Finish { upload: self.upload.clone(), wrap: self.wrap, head })
+    }
+
+    fn output(&self, reply: AnyReply, _: bool) -> Result<(), Error> {
+        match reply {
+            AnyReply::ChangePassword(Reply::Changed) => Ok(()),
+            _ => Err(PeerFault::OutOfOrder.into()),
+        }
     }
 }
 
 impl fmt::Debug for ChangePassword {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ChangePassword").field("sequence", &self.sequence).finish_non_exhaustive()
+        f.write_str("ChangePassword(..)")
     }
 }
 
@@ -164,8 +195,8 @@ impl Serve for Request {
     fn serve(self, context: &Context<'_>, _: Option<Found>) -> Result<Effect, Error> {
         match self {
             Self::Start { blinded } => evaluate(context, &blinded),
-            Self::Finish { upload, wrap } => match context.offered {
-                Some(credential) => replace(context, credential, upload, wrap),
+            Self::Finish { upload, wrap, head } => match context.offered {
+                Some(credential) => replace(context, credential, (upload, wrap), &head),
                 None => Ok(Effect::refuse(Refusal::Denied)),
             },
         }
@@ -185,7 +216,12 @@ fn evaluate(context: &Context<'_>, blinded: &Blinded) -> Result<Effect, Error> {
 }
 
 /// The one write: the account has the new record, if it still has the credential that this session logged in with.
-fn replace(context: &Context<'_>, credential: CredentialId, upload: Box<Upload>, wrap: Wrap) -> Result<Effect, Error> {
+fn replace(
+    context: &Context<'_>,
+    credential: CredentialId,
+    (upload, wrap): (Box<Upload>, Wrap),
+    head: &SealedHead,
+) -> Result<Effect, Error> {
     if opaque::check_upload(&upload).is_err() {
         return Ok(Effect::refuse(Refusal::Denied));
     }
@@ -193,7 +229,7 @@ fn replace(context: &Context<'_>, credential: CredentialId, upload: Box<Upload>,
     let record = Record::encode(&AccountRecord { name: name.clone(), user_id, credential, upload, wrap })?;
     let transaction = Transaction {
         guards: vec![context.guard()],
-        changes: vec![Change::ReplaceCredential { name, user_id, credential, record }],
+        changes: vec![Change::ReplaceCredential { name, user_id, credential, record }, context.append(head)?],
         audit: Some(context.audit(Action::ChangePassword, true, vec![])),
         otherwise: None,
     };

@@ -1,13 +1,15 @@
 //! Delete: a tombstone takes a secret's place, so that a late retry can't bring it back (`docs/protocol.md`, "Delete").
 
+use alloc::boxed::Box;
 use alloc::vec;
 use alloc::vec::Vec;
 
 use serde::{Deserialize, Serialize};
 
-use crate::client::{Call, ClientSession, Exchange, Framed};
+use crate::client::{Amend, Amending, ClientSession, Exchange};
 use crate::codec::MAX_BATCH;
 use crate::error::{Error, check_distinct};
+use crate::head::SealedHead;
 use crate::id::KeyId;
 
 /// Which secrets: 1 to 256, each once.
@@ -15,6 +17,8 @@ use crate::id::KeyId;
 pub struct Request {
     /// Their key IDs.
     pub key_ids: Vec<KeyId>,
+    /// The vault's next head.
+    pub head: Box<SealedHead>,
 }
 
 /// All of them are deleted.
@@ -27,33 +31,43 @@ pub struct Reply {
 // --- client half ---------------------------------------------------------------------------------------
 
 use crate::error::PeerFault;
+use crate::vault::chain::HeadChange;
 
 /// A deletion under way, on the client's side.
 #[derive(Debug)]
 pub struct Delete {
     key_ids: Vec<KeyId>,
+    change: HeadChange,
 }
 
 impl ClientSession {
-    /// Starts to delete 1 to 256 secrets, all or none of them. Their key IDs are never free again.
+    /// Starts to delete 1 to 256 secrets, all or none of them. Their key IDs are never free again. If another device changes
+    /// the vault meanwhile, the exchange takes its change over and goes on.
     ///
     /// [`crate::Refusal::NotFound`] says that one is not there, or not this user's;
     /// [`crate::Refusal::AlreadyDeleted`] that one was deleted before. Nothing was deleted then.
     ///
     /// # Errors
-    /// [`crate::CallerFault::BatchLength`], [`crate::CallerFault::Duplicate`].
-    pub fn delete(&mut self, key_ids: &[KeyId]) -> Result<Exchange<Framed<Delete>>, Error> {
+    /// [`crate::CallerFault::BatchLength`], [`crate::CallerFault::Duplicate`], [`crate::CallerFault::VaultClosed`].
+    pub fn delete(&mut self, key_ids: &[KeyId]) -> Result<Exchange<Amending<Delete>>, Error> {
         check_distinct(key_ids, MAX_BATCH)?;
-        let key_ids = key_ids.to_vec();
-        let request = super::Request::Delete(Request { key_ids: key_ids.clone() });
-        self.call(&request, Delete { key_ids })
+        let change = HeadChange::Remove(self.vault().tally(key_ids)?);
+        Amending::start(self, Delete { key_ids: key_ids.to_vec(), change })
     }
 }
 
-impl Call for Delete {
+impl Amend for Delete {
     type Output = ();
 
-    fn answer(&self, reply: super::Reply) -> Result<(), Error> {
+    fn change(&self) -> &HeadChange {
+        &self.change
+    }
+
+    fn request(&self, head: Box<SealedHead>) -> super::Request {
+        super::Request::Delete(Request { key_ids: self.key_ids.clone(), head })
+    }
+
+    fn output(&self, reply: super::Reply, _: bool) -> Result<(), Error> {
         match reply {
             super::Reply::Delete(Reply { key_ids }) if key_ids == self.key_ids => Ok(()),
             super::Reply::Delete(_) => Err(PeerFault::Mismatch("key ID").into()),
@@ -77,7 +91,7 @@ impl Request {
     fn changes(&self, context: &Context<'_>, found: &mut FoundSecrets) -> Result<Result<Vec<Change>, Refusal>, Error> {
         let (session_id, sequence) = (context.session_id, context.sequence);
         let tombstone = Record::encode(&SecretRecord::Tombstone { session_id, sequence })?;
-        let mut changes = Vec::with_capacity(self.key_ids.len());
+        let mut changes = Vec::with_capacity(self.key_ids.len().saturating_add(1));
         for key_id in &self.key_ids {
             let live = match found.take(*key_id) {
                 None => return Ok(Err(Refusal::NotFound)),
@@ -93,6 +107,7 @@ impl Request {
             let (user_id, tombstone) = (context.user_id, tombstone.clone());
             changes.push(Change::DeleteSecret { user_id, key_id: *key_id, live, tombstone });
         }
+        changes.push(context.append(&self.head)?);
         Ok(Ok(changes))
     }
 }
@@ -106,8 +121,8 @@ impl Serve for Request {
     fn serve(self, context: &Context<'_>, found: Option<Found>) -> Result<Effect, Error> {
         let found = found.ok_or_else(|| Error::stored(RecordName::Answer, "is missing"))?;
         let mut found = found.secrets(&self.secrets_query(context))?;
-        if found.credential != Some(context.credential) {
-            return Ok(Effect::refuse(Refusal::SessionEnded));
+        if let Err(refusal) = context.check_standing(found.standing) {
+            return Ok(Effect::refuse(refusal));
         }
         let (changes, reply) = match self.changes(context, &mut found)? {
             Ok(changes) => (changes, super::Reply::Delete(Reply { key_ids: self.key_ids.clone() })),

@@ -7,7 +7,7 @@ use core::fmt;
 use rand_core::CryptoRng;
 use serde::{Deserialize, Serialize};
 
-use super::store::PendingSecret;
+use super::store::PendingSecrets;
 use crate::client::{Call, ClientSession, Exchange, Framed};
 use crate::codec::MAX_BATCH;
 use crate::error::{Error, check_batch};
@@ -30,33 +30,37 @@ pub struct Reply {
 // --- client half ---------------------------------------------------------------------------------------
 
 use crate::error::PeerFault;
+use crate::head::VaultPin;
 use crate::secret::{Key, SecretBytes};
 use crate::vault::Vault;
 
 /// A generation under way, on the client's side.
 pub struct Generate {
     vault: Arc<Vault>,
+    since: VaultPin,
     kinds: Vec<Kind>,
     client_random: Key,
     binder_nonces: SecretBytes,
 }
 
 impl ClientSession {
-    /// Starts to generate 1 to 256 secrets. Gives one [`PendingSecret`] for each kind, in order: sealed, not yet stored.
+    /// Starts to generate 1 to 256 secrets. Gives [`PendingSecrets`], one for each kind, in order: sealed, not yet stored.
     ///
     /// Keep them (they are serialisable and hold no plaintext), then [`ClientSession::store`] them: after a
-    /// crash they can be stored as they are.
+    /// crash they can be stored as they are. What is generated together is stored together.
     ///
     /// # Errors
+    /// [`crate::CallerFault::VaultClosed`];
     /// [`crate::CallerFault::BatchLength`]; [`crate::CallerFault::SecretLength`] for `Bytes` of 0 or of more than 1,024.
     pub fn generate(&mut self, kinds: &[Kind], rng: &mut impl CryptoRng) -> Result<Exchange<Framed<Generate>>, Error> {
         check_batch(kinds, MAX_BATCH)?;
         kinds.iter().try_for_each(|kind| kind.check_generated())?;
+        let since = self.open_tip()?.pin();
         let client_random = Key::write(|random| rng.fill_bytes(random));
         let binder_nonces = draw_nonces(kinds.len(), rng)?;
         let kinds = kinds.to_vec();
         let request = super::Request::Generate(Request { kinds: kinds.clone() });
-        let call = Generate { vault: Arc::clone(self.vault()), kinds, client_random, binder_nonces };
+        let call = Generate { vault: Arc::clone(self.vault()), since, kinds, client_random, binder_nonces };
         self.call(&request, call)
     }
 }
@@ -70,7 +74,7 @@ pub(super) fn draw_nonces(count: usize, rng: &mut impl CryptoRng) -> Result<Secr
 }
 
 impl Call for Generate {
-    type Output = Vec<PendingSecret>;
+    type Output = PendingSecrets;
 
     fn answer(&self, reply: super::Reply) -> Result<Self::Output, Error> {
         let super::Reply::Generate(Reply { server_random }) = reply else {
@@ -79,9 +83,10 @@ impl Call for Generate {
         let prk = self.vault.generation(&self.client_random);
         let (nonces, _) = self.binder_nonces.expose().as_chunks::<32>();
         let make = |((index, kind), nonce): ((u16, &Kind), &[u8; 32])| {
-            Ok(PendingSecret::new(self.vault.generate(&prk, *kind, server_random, index, nonce)?))
+            self.vault.generate(&prk, *kind, server_random, index, nonce)
         };
-        (0..).zip(&self.kinds).zip(nonces).map(make).collect()
+        let secrets = (0..).zip(&self.kinds).zip(nonces).map(make).collect::<Result<_, Error>>()?;
+        Ok(PendingSecrets::new(secrets, self.since))
     }
 }
 

@@ -8,10 +8,11 @@ use core::fmt;
 use rand_core::CryptoRng;
 
 use super::generate;
-use super::store::PendingSecret;
+use super::store::PendingSecrets;
 use crate::client::{Call, ClientSession, Exchange, Framed};
 use crate::codec::{MAX_BATCH, MAX_PAGE};
 use crate::error::{CallerFault, Error, PeerFault, check_batch};
+use crate::head::VaultPin;
 use crate::kind::PlainSecret;
 use crate::secret::SecretBytes;
 use crate::vault::Vault;
@@ -19,16 +20,18 @@ use crate::vault::Vault;
 /// An import under way.
 pub struct Import {
     vault: Arc<Vault>,
+    since: VaultPin,
     secrets: Vec<PlainSecret>,
     binder_nonces: SecretBytes,
 }
 
 impl ClientSession {
     /// Starts to import 1 to 256 secrets, of 512 KiB together (as many come back in one retrieval only if their headers fit
-    /// too). Gives one [`PendingSecret`] for each, in order: sealed, not
-    /// yet stored. Keep them, then [`ClientSession::store`] them, as generated ones.
+    /// too). Gives [`PendingSecrets`], one for each, in order: sealed, not yet stored. Keep them, then
+    /// [`ClientSession::store`] them, as generated ones.
     ///
     /// # Errors
+    /// [`CallerFault::VaultClosed`];
     /// [`CallerFault::BatchLength`]; [`CallerFault::TooLong`] for more than 512 KiB.
     pub fn import(
         &mut self,
@@ -40,16 +43,17 @@ impl ClientSession {
         if len > MAX_PAGE {
             return Err(CallerFault::TooLong { max: MAX_PAGE }.into());
         }
+        let since = self.open_tip()?.pin();
         let binder_nonces = generate::draw_nonces(secrets.len(), rng)?;
         let kinds = secrets.iter().map(PlainSecret::kind).collect();
         let request = super::Request::Generate(generate::Request { kinds });
-        let call = Import { vault: Arc::clone(self.vault()), secrets, binder_nonces };
+        let call = Import { vault: Arc::clone(self.vault()), since, secrets, binder_nonces };
         self.call(&request, call)
     }
 }
 
 impl Call for Import {
-    type Output = Vec<PendingSecret>;
+    type Output = PendingSecrets;
 
     fn answer(&self, reply: super::Reply) -> Result<Self::Output, Error> {
         let super::Reply::Generate(generate::Reply { server_random }) = reply else {
@@ -57,9 +61,10 @@ impl Call for Import {
         };
         let (nonces, _) = self.binder_nonces.expose().as_chunks::<32>();
         let seal = |((index, secret), nonce): ((u16, &PlainSecret), &[u8; 32])| {
-            Ok(PendingSecret::new(self.vault.import(secret, server_random, index, nonce)?))
+            self.vault.import(secret, server_random, index, nonce)
         };
-        (0..).zip(&self.secrets).zip(nonces).map(seal).collect()
+        let secrets = (0..).zip(&self.secrets).zip(nonces).map(seal).collect::<Result<_, Error>>()?;
+        Ok(PendingSecrets::new(secrets, self.since))
     }
 }
 

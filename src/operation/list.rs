@@ -4,14 +4,16 @@
 use alloc::sync::Arc;
 use alloc::vec;
 use alloc::vec::Vec;
+use core::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::client::{Call, ClientSession, Exchange, Framed};
-use crate::codec::{MAX_BATCH, MAX_PAGE};
-use crate::error::{CallerFault, Error};
+use crate::client::{ClientSession, Exchange, Line, Next, Operation, Unsettled};
+use crate::codec::MAX_PAGE;
+use crate::error::Error;
 use crate::header::SealedSecret;
 use crate::id::KeyId;
+use crate::message::ServerMessage;
 
 /// The next page.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,13 +31,18 @@ pub struct Reply {
     pub secrets: Vec<SealedSecret>,
     /// Where the next page begins; none if this is the last.
     pub next: Option<KeyId>,
+    /// The epoch of the vault head that the page belongs to.
+    pub epoch: u64,
 }
 
 // --- client half ---------------------------------------------------------------------------------------
 
-use crate::error::PeerFault;
+use super::heads::{Follow, Followed};
+use crate::error::{CallerFault, PeerFault, VaultFault};
+use crate::head::VaultPin;
 use crate::kind::{Kind, Origin, PublicComponent};
 use crate::vault::Vault;
+use crate::vault::chain::{Head, Tally};
 
 /// What a listing says of a secret. All of it is authenticated: the record was opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,99 +57,96 @@ pub struct ListedSecret {
     pub public: Option<PublicComponent>,
 }
 
-/// A page of a listing.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ListedPage {
-    /// The secrets, ascending by key ID.
-    pub secrets: Vec<ListedSecret>,
-    /// Where the next page begins; none if this is the last.
-    pub next: Option<KeyId>,
-}
-
-/// All pages, one after the other:
-///
-/// ```
-/// # use keystow::operation::list::{List, ListedSecret, Listing};
-/// # use keystow::{ClientSession, Error, Exchange, client::Framed, operation::list::ListedPage};
-/// # fn all(session: &mut ClientSession, run: impl Fn(Exchange<Framed<List>>) -> Result<ListedPage, Error>)
-/// #     -> Result<Vec<ListedSecret>, Error> {
-/// let (mut listing, mut secrets) = (Listing::new(), Vec::new());
-/// while let Some(exchange) = listing.next_page(session)? {
-///     secrets.extend(listing.take(run(exchange)?));
-/// }
-/// # Ok(secrets)
-/// # }
-/// ```
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Listing {
-    after: Option<KeyId>,
-    done: bool,
-}
-
-impl Listing {
-    /// A listing from the start.
-    #[must_use]
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// The exchange for the next page, of up to 256 secrets; none after the last.
-    ///
-    /// # Errors
-    /// [`CallerFault::SequenceExhausted`].
-    pub fn next_page(&mut self, session: &mut ClientSession) -> Result<Option<Exchange<Framed<List>>>, Error> {
-        if self.done {
-            return Ok(None);
-        }
-        session.list(self.after, MAX_PAGE_ITEMS).map(Some)
-    }
-
-    /// Takes what that exchange gave.
-    pub fn take(&mut self, page: ListedPage) -> impl Iterator<Item = ListedSecret> + use<> {
-        self.done = page.next.is_none();
-        self.after = page.next;
-        page.secrets.into_iter()
-    }
-}
-
 /// The most secrets of a page, as the request says it.
 const MAX_PAGE_ITEMS: u16 = 256;
 
-/// A listing's page under way, on the client's side.
-#[derive(Debug)]
+/// A listing under way, on the client's side.
+#[derive(Clone)]
 pub struct List {
+    line: Line,
     vault: Arc<Vault>,
+    start: VaultPin,
+    /// The head that the pages are compared with.
+    tip: Arc<Head>,
+    /// What the pages so far hold, shared with the states before.
+    pages: Vec<Arc<[ListedSecret]>>,
+    tally: Arc<Tally>,
     after: Option<KeyId>,
-    limit: u16,
+    /// The way to a newer head, when one is needed.
+    follow: Option<Follow>,
 }
 
 impl ClientSession {
-    /// Starts to list the next 1 to 256 secrets after a key ID, or from the first. [`Listing`] goes through all pages.
+    /// Starts to list all secrets. Gives them in ascending order of their key IDs, once it is settled.
     ///
-    /// What the server leaves out isn't noticed.
+    /// **The list is complete**: it is compared with the vault's newest head, which every change moves on. A secret that
+    /// was left out, added, exchanged or brought back is an error that says what differs ([`VaultFault`];
+    /// [`PeerFault::DamagedSecret`] for a record that doesn't open, [`PeerFault::Mismatch`] for one that stands there
+    /// twice). If the vault changes meanwhile, the listing begins again.
     ///
     /// # Errors
-    /// [`CallerFault::BatchLength`].
-    pub fn list(&mut self, after: Option<KeyId>, limit: u16) -> Result<Exchange<Framed<List>>, Error> {
-        if limit == 0 || limit > MAX_PAGE_ITEMS {
-            return Err(CallerFault::BatchLength { len: usize::from(limit), max: MAX_BATCH }.into());
-        }
-        let request = super::Request::List(Request { after, limit });
-        let call = List { vault: Arc::clone(self.vault()), after, limit };
-        self.call(&request, call)
+    /// [`crate::CallerFault::VaultClosed`], [`crate::CallerFault::SequenceExhausted`].
+    pub fn list(&mut self) -> Result<Exchange<List>, Error> {
+        let (tip, vault) = (Arc::clone(self.open_tip()?), Arc::clone(self.vault()));
+        let start = tip.pin();
+        let (pages, tally) = (Vec::new(), Arc::new(Tally::empty()));
+        let list = List { line: self.line()?, vault, start, tip, pages, tally, after: None, follow: None };
+        let message = list.line.send(&list.request())?;
+        Ok(Exchange::new(list, message))
     }
 }
 
-impl Call for List {
-    type Output = ListedPage;
+impl List {
+    /// The request for the next page, or for heads.
+    fn request(&self) -> super::Request {
+        let page = || super::Request::List(Request { after: self.after, limit: MAX_PAGE_ITEMS });
+        self.follow.as_ref().map_or_else(page, Follow::request)
+    }
+
+    fn go_on(self) -> Result<Next<Self>, Error> {
+        let next = Self { line: self.line.next()?, ..self };
+        let message = next.line.send(&next.request())?;
+        Ok(Next::Send(next, message))
+    }
+
+    /// Takes over a head that is newer than `tip`.
+    fn catch_up(&self) -> Result<Next<Self>, Error> {
+        Self { follow: Some(Follow::from(self.tip.pin())), ..self.clone() }.go_on()
+    }
+
+    /// Begins again, under a newer head.
+    fn begin_again(&self, tip: Arc<Head>) -> Result<Next<Self>, Error> {
+        if tip.pin() == self.tip.pin() {
+            return Err(PeerFault::Mismatch("epoch").into());
+        }
+        let (pages, tally) = (Vec::new(), Arc::new(Tally::empty()));
+        Self { tip, pages, tally, after: None, follow: None, ..self.clone() }.go_on()
+    }
+
+    fn take(&self, page: Reply) -> Result<Next<Self>, Error> {
+        let known = self.tip.pin().epoch();
+        if page.epoch < known {
+            return Err(VaultFault::RolledBack { known, shown: page.epoch }.into());
+        }
+        if page.epoch > known {
+            return self.catch_up();
+        }
+        let (next, secrets) = (page.next, self.open(page)?);
+        let tally = self.tally.plus(&self.vault.tally(secrets.iter().map(|secret| &secret.key_id))?);
+        let mut pages = self.pages.clone();
+        pages.push(secrets.into());
+        if next.is_some() {
+            return Self { pages, tally: Arc::new(tally), after: next, ..self.clone() }.go_on();
+        }
+        tally.check(&self.tip)?;
+        let all = pages.iter().flat_map(|page| page.iter().copied()).collect();
+        Ok(Next::Done(Ok(Unsettled::new(self.line.clone(), self.start, Arc::clone(&self.tip), all))))
+    }
 
     /// Rule 3: a header's field leaves only after its record was opened, which authenticates it. Strictly ascending key
     /// IDs, and pages that go forward, are the other half: nothing is listed twice, and a listing ends.
-    fn answer(&self, reply: super::Reply) -> Result<ListedPage, Error> {
-        let super::Reply::List(Reply { secrets, next }) = reply else {
-            return Err(PeerFault::OutOfOrder.into());
-        };
-        if secrets.len() > usize::from(self.limit) {
+    fn open(&self, Reply { secrets, next, .. }: Reply) -> Result<Vec<ListedSecret>, Error> {
+        if secrets.len() > usize::from(MAX_PAGE_ITEMS) {
             return Err(PeerFault::Mismatch("number of secrets").into());
         }
         let mut last = self.after;
@@ -163,7 +167,31 @@ impl Call for List {
         if next.is_some() && (next < last || next <= self.after) {
             return Err(PeerFault::Mismatch("next page").into());
         }
-        Ok(ListedPage { secrets: listed, next })
+        Ok(listed)
+    }
+}
+
+impl Operation for List {
+    type Output = Unsettled<Vec<ListedSecret>>;
+
+    fn advance(&self, message: ServerMessage) -> Result<Next<Self>, Error> {
+        match (&self.follow, self.line.receive(message)?) {
+            (None, super::Reply::List(page)) => self.take(page),
+            (None, super::Reply::Refused(Refusal::HeadMoved)) => self.catch_up(),
+            (_, super::Reply::Refused(refusal)) => Ok(Next::Done(Err(refusal))),
+            (Some(follow), super::Reply::Heads(heads)) => match follow.take(&self.vault, heads, None)? {
+                Followed::More(follow) => Self { follow: Some(follow), ..self.clone() }.go_on(),
+                Followed::Done { head, .. } if head.is_closed() => Err(CallerFault::VaultClosed.into()),
+                Followed::Done { head, .. } => self.begin_again(head),
+            },
+            _ => Err(PeerFault::OutOfOrder.into()),
+        }
+    }
+}
+
+impl fmt::Debug for List {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("List").field("line", &self.line).field("pages", &self.pages.len()).finish_non_exhaustive()
     }
 }
 
@@ -171,7 +199,7 @@ impl Call for List {
 
 use super::{Context, Effect, Serve};
 use crate::error::{RecordName, Refusal};
-use crate::storage::{Action, Found, Query, SecretRecord, SecretsPageQuery, Transaction};
+use crate::storage::{Action, Found, Guard, Query, SecretRecord, SecretsPageQuery, Transaction};
 
 impl Request {
     fn page_query(&self, context: &Context<'_>) -> SecretsPageQuery {
@@ -190,13 +218,15 @@ impl Serve for Request {
     fn serve(self, context: &Context<'_>, found: Option<Found>) -> Result<Effect, Error> {
         let found = found.ok_or_else(|| Error::stored(RecordName::Answer, "is missing"))?;
         let found = found.page(&self.page_query(context))?;
-        if found.credential != Some(context.credential) {
-            return Ok(Effect::refuse(Refusal::SessionEnded));
-        }
+        let epoch = match context.check_standing(found.standing) {
+            Ok(standing) => standing.epoch,
+            Err(refusal) => return Ok(Effect::refuse(refusal)),
+        };
         let full = found.records.len() == usize::from(self.limit);
-        let reply = super::Reply::List(page(found.records, full));
+        let reply = super::Reply::List(page(epoch, found.records, full));
+        // The head that was read before the records is still the newest: the page is all its own.
         let transaction = Transaction {
-            guards: vec![context.guard()],
+            guards: vec![context.guard(), Guard::Head { user_id: context.user_id, epoch }],
             changes: vec![],
             audit: Some(context.audit(Action::List, true, vec![])),
             otherwise: None,
@@ -206,17 +236,17 @@ impl Serve for Request {
 }
 
 /// The live secrets of what was found, up to 512 KiB, and where to go on. One record always fits.
-fn page(records: Vec<(KeyId, SecretRecord)>, full: bool) -> Reply {
+fn page(epoch: u64, records: Vec<(KeyId, SecretRecord)>, full: bool) -> Reply {
     let (mut secrets, mut len, mut last) = (Vec::with_capacity(records.len()), 0usize, None);
     for (key_id, record) in records {
         if let SecretRecord::Live(secret) = record {
             len = len.saturating_add(secret.len());
             if len > MAX_PAGE {
-                return Reply { secrets, next: last };
+                return Reply { secrets, next: last, epoch };
             }
             secrets.push(secret);
         }
         last = Some(key_id);
     }
-    Reply { secrets, next: if full { last } else { None } }
+    Reply { secrets, next: if full { last } else { None }, epoch }
 }

@@ -30,7 +30,10 @@ pub struct Welcome {
 
 // --- client half ---------------------------------------------------------------------------------------
 
-use crate::client::{Config, Established, check_session, open_reply};
+use super::heads::{Follow, Followed};
+use crate::client::{Config, Established, Line, check_session};
+use crate::error::VaultFault;
+use crate::head::{VaultPin, VaultTrust};
 use crate::secret::SecretBytes;
 use crate::suite::opaque::LongKey;
 use crate::vault::Vault;
@@ -41,11 +44,13 @@ pub struct LogIn(State);
 enum State {
     Requested(Attempt),
     Finishing(Finishing),
+    Entering(Entering),
 }
 
 /// One attempt, under one profile of the policy.
 struct Attempt {
     config: Arc<Config>,
+    pin: Option<VaultPin>,
     seed: Arc<Key>,
     number: u8,
     profile: KsfProfile,
@@ -53,18 +58,33 @@ struct Attempt {
     login: opaque::Login,
 }
 
+/// Between KE3 and the Welcome.
 struct Finishing {
     config: Arc<Config>,
-    session_id: SessionId,
-    sequence: u64,
-    keys: Arc<FrameKeys>,
+    pin: Option<VaultPin>,
+    line: Line,
     export_key: LongKey,
     server_key: ServerKey,
     profile: KsfProfile,
 }
 
+/// In the session, on the way to the vault's newest head.
+struct Entering {
+    established: Established,
+    line: Line,
+    wrap: Wrap,
+    follow: Follow,
+}
+
 impl Client {
-    /// Starts to log in. Gives a [`ClientSession`] with the person's vault opened.
+    /// Starts to log in. Gives a [`ClientSession`] with the person's vault opened, and its chain of heads followed from
+    /// `pin` to the newest.
+    ///
+    /// `pin` is what the device kept of this vault: [`ClientSession::pin`] of an earlier session, or
+    /// [`crate::Registered::pin`]. [`VaultFault::RolledBack`] and [`VaultFault::Forked`] say that the server shows an older
+    /// vault or another history. **Without a pin, a vault that was put back whole can't be told from the newest**
+    /// ([`VaultTrust::FirstUse`]). [`VaultFault::Credential`] says that the account's record, which the password fits, is not
+    /// the newest.
     ///
     /// The answer to a login request runs Argon2 in [`Exchange::receive`]. Under a policy of several profiles, a failed
     /// attempt goes on with the next profile: a new message, a new session ID, one more charged attempt.
@@ -75,12 +95,17 @@ impl Client {
     ///
     /// # Errors
     /// [`crate::CallerFault::PasswordLength`].
-    pub fn log_in(&self, password: impl AsRef<[u8]>, rng: &mut impl CryptoRng) -> Result<Exchange<LogIn>, Error> {
+    pub fn log_in(
+        &self,
+        password: impl AsRef<[u8]>,
+        pin: Option<VaultPin>,
+        rng: &mut impl CryptoRng,
+    ) -> Result<Exchange<LogIn>, Error> {
         let config = Arc::clone(self.config());
         let input = config.password_input(password.as_ref())?;
         let seed = Arc::new(opaque::seed(rng));
         let profile = config.policy.profile(0).ok_or(PeerFault::OutOfOrder)?;
-        let (attempt, message) = Attempt::start(config, seed, input, 0, profile)?;
+        let (attempt, message) = Attempt::start(config, pin, seed, input, (0, profile))?;
         Ok(Exchange::new(LogIn(State::Requested(attempt)), message))
     }
 }
@@ -88,15 +113,15 @@ impl Client {
 impl Attempt {
     fn start(
         config: Arc<Config>,
+        pin: Option<VaultPin>,
         seed: Arc<Key>,
         input: Arc<SecretBytes>,
-        number: u8,
-        profile: KsfProfile,
+        (number, profile): (u8, KsfProfile),
     ) -> Result<(Self, ClientMessage), Error> {
         let (login, ke1) = opaque::Login::start(&mut step(&seed, b"KE1", number)?, input)?;
         let message = ClientMessage::LoginRequest { account: config.account.clone(), profile, ke1 };
         let session_id = message.session_id()?;
-        Ok((Self { config, seed, number, profile, session_id, login }, message))
+        Ok((Self { config, pin, seed, number, profile, session_id, login }, message))
     }
 
     /// The attempt under the policy's next profile, if it has one.
@@ -104,7 +129,7 @@ impl Attempt {
         let number = self.number.checked_add(1)?;
         let profile = self.config.policy.profile(usize::from(number))?;
         let (config, seed) = (Arc::clone(&self.config), Arc::clone(&self.seed));
-        Some(Self::start(config, seed, self.login.input(), number, profile))
+        Some(Self::start(config, self.pin, seed, self.login.input(), (number, profile)))
     }
 
     fn finish(&self, message: &ServerMessage) -> Result<(Finishing, ClientMessage), Error> {
@@ -120,11 +145,11 @@ impl Attempt {
             return Err(PeerFault::WrongServerKey.into());
         }
         let message = ClientMessage::LoginFinish { session_id: self.session_id, ke3: result.ke3 };
+        let keys = Arc::new(FrameKeys::derive(&result.session_key)?);
         let finishing = Finishing {
             config: Arc::clone(&self.config),
-            session_id: self.session_id,
-            sequence: LOGIN_SEQUENCE,
-            keys: Arc::new(FrameKeys::derive(&result.session_key)?),
+            pin: self.pin,
+            line: Line::new(self.session_id, keys, LOGIN_SEQUENCE, u64::MAX),
             export_key: result.export_key,
             server_key: result.server_key,
             profile: self.profile,
@@ -155,28 +180,56 @@ impl Operation for LogIn {
                 }
             }
             State::Finishing(finishing) => finishing.welcome(message),
+            State::Entering(entering) => entering.heads(message),
         }
     }
 }
 
 impl Finishing {
+    /// Opens the vault key, and asks for the vault's heads.
     fn welcome(&self, message: ServerMessage) -> Result<Next<LogIn>, Error> {
-        let Welcome { user_id, wrap, expires } = match open_reply(&self.keys, self.session_id, self.sequence, message)?
-        {
+        let Welcome { user_id, wrap, expires } = match self.line.receive(message)? {
             Reply::Welcome(welcome) => welcome,
             Reply::Refused(refusal) => return Ok(Next::Done(Err(refusal))),
             _ => return Err(PeerFault::OutOfOrder.into()),
         };
-        let vault = Arc::new(Vault::unwrap(&self.export_key, user_id, &wrap)?);
-        Ok(Next::Done(Ok(ClientSession::new(Established {
-            session_id: self.session_id,
-            keys: Arc::clone(&self.keys),
-            vault,
+        let established = Established {
+            session_id: self.line.session_id(),
+            keys: Arc::clone(self.line.keys()),
+            vault: Arc::new(Vault::unwrap(&self.export_key, user_id, &wrap)?),
+            trust: if self.pin.is_some() { VaultTrust::Pinned } else { VaultTrust::FirstUse },
             server_key: self.server_key,
             profile: self.profile,
             expires,
             config: Arc::clone(&self.config),
-        }))))
+        };
+        let follow = self.pin.map_or_else(Follow::newest, Follow::from);
+        Entering::ask(established, &self.line, wrap, follow)
+    }
+}
+
+impl Entering {
+    fn ask(established: Established, line: &Line, wrap: Wrap, follow: Follow) -> Result<Next<LogIn>, Error> {
+        let line = line.next()?;
+        let message = line.send(&follow.request())?;
+        Ok(Next::Send(LogIn(State::Entering(Self { established, line, wrap, follow })), message))
+    }
+
+    /// The session begins once the newest head is reached, and is of the record that was logged in with.
+    fn heads(&self, message: ServerMessage) -> Result<Next<LogIn>, Error> {
+        let Self { established, line, wrap, follow } = self;
+        let reply = match line.receive(message)? {
+            Reply::Heads(reply) => reply,
+            Reply::Refused(refusal) => return Ok(Next::Done(Err(refusal))),
+            _ => return Err(PeerFault::OutOfOrder.into()),
+        };
+        match follow.take(&established.vault, reply, None)? {
+            Followed::More(follow) => Self::ask(established.clone(), line, *wrap, follow),
+            Followed::Done { head, .. } if !head.has_credential(wrap) => Err(VaultFault::Credential.into()),
+            Followed::Done { head, .. } => {
+                Ok(Next::Done(Ok(ClientSession::new(established.clone(), head, line.after()))))
+            }
+        }
     }
 }
 

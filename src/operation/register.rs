@@ -9,6 +9,7 @@ use rand_core::CryptoRng;
 
 use crate::client::{Client, Exchange, Next, Operation};
 use crate::error::{Error, PeerFault};
+use crate::head::{SealedHead, VaultPin};
 use crate::id::{ServerKey, SessionId, UserId};
 use crate::message::{ClientMessage, RegistrationTranscript, ServerMessage};
 use crate::secret::Key;
@@ -16,7 +17,7 @@ use crate::suite::{Draw, opaque};
 
 // --- client half ---------------------------------------------------------------------------------------
 
-use crate::client::{Config, check_session};
+use crate::client::{Config, check_session, head_nonce};
 use crate::vault::Vault;
 
 /// A registration under way, on the client's side.
@@ -34,6 +35,8 @@ pub struct Registered {
     pub user_id: UserId,
     /// The server's public key: keep it on the device, for [`Client::pin_server_key`].
     pub server_key: ServerKey,
+    /// The empty vault: keep it on the device, for [`Client::log_in`].
+    pub pin: VaultPin,
 }
 
 impl Client {
@@ -100,11 +103,16 @@ fn upload(
     if !config.accepts(&result.server_key) {
         return Err(PeerFault::WrongServerKey.into());
     }
-    let (_, wrap) = Vault::create(&result.export_key, user_id, draw)?;
-    let transcript =
-        RegistrationTranscript::new(&config.server_identity, request, response)?.with_upload(&result.upload, &wrap);
-    let message = ClientMessage::RegistrationUpload { session_id, upload: result.upload, wrap, transcript };
-    Ok((message, Registered { user_id, server_key: result.server_key }))
+    let (vault, wrap) = Vault::create(&result.export_key, user_id, draw)?;
+    let head = Box::new(vault.first_head(&wrap, head_nonce(session_id, 1))?);
+    let registered = Registered { user_id, server_key: result.server_key, pin: head.pin() };
+    let transcript = RegistrationTranscript::new(&config.server_identity, request, response)?.with_upload(
+        &result.upload,
+        &wrap,
+        &head,
+    );
+    let message = ClientMessage::RegistrationUpload { session_id, upload: result.upload, wrap, head, transcript };
+    Ok((message, registered))
 }
 
 impl fmt::Debug for Register {
@@ -166,19 +174,22 @@ impl Registering {
         &self,
         (session_id, request): (SessionId, Fingerprint),
         now: Timestamp,
-        upload: Box<Upload>,
-        wrap: Wrap,
+        (upload, wrap, head): (Box<Upload>, Wrap, &SealedHead),
         transcript: [u8; 32],
     ) -> Result<Transaction, Error> {
-        if !bool::from(self.transcript.with_upload(&upload, &wrap).ct_eq(&transcript)) {
+        if !bool::from(self.transcript.with_upload(&upload, &wrap, head).ct_eq(&transcript)) {
             return Err(PeerFault::Transcript.into());
         }
         opaque::check_upload(&upload)?;
+        if head.epoch() != 0 {
+            return Err(PeerFault::Undecodable.into());
+        }
         let (user_id, credential) = (self.user_id, self.credential);
         let record = Record::encode(&AccountRecord { name: self.account.clone(), user_id, credential, upload, wrap })?;
+        let (name, head) = (self.account.clone(), Record::encode(head)?);
         Ok(Transaction {
             guards: vec![],
-            changes: vec![Change::CreateAccount { name: self.account.clone(), user_id, credential, record }],
+            changes: vec![Change::CreateAccount { name, user_id, credential, record, head }],
             audit: Some(AuditEntry {
                 user_id,
                 session_id,

@@ -150,8 +150,8 @@ impl Serve for Request {
     fn serve(self, context: &Context<'_>, found: Option<Found>) -> Result<Effect, Error> {
         let found = found.ok_or_else(|| Error::stored(RecordName::Answer, "is missing"))?;
         let mut found = found.secrets(&self.secrets_query(context))?;
-        if found.credential != Some(context.credential) {
-            return Ok(Effect::refuse(Refusal::SessionEnded));
+        if let Err(refusal) = context.check_standing(found.standing) {
+            return Ok(Effect::refuse(refusal));
         }
         let reply = match self.key_ids.iter().map(|key_id| found.live(*key_id)).collect::<Option<Vec<_>>>() {
             None => super::Reply::Refused(Refusal::NotFound),

@@ -1,13 +1,16 @@
 //! Store: pending secrets become stored ones, all or none of a batch, exactly once (`docs/protocol.md`, "Store").
 
+use alloc::boxed::Box;
+use alloc::sync::Arc;
 use alloc::vec;
 use alloc::vec::Vec;
 
 use serde::{Deserialize, Serialize};
 
-use crate::client::{Call, ClientSession, Exchange, Framed};
+use crate::client::{Amend, Amending, ClientSession, Exchange};
 use crate::codec::{MAX_BATCH, decode, encode};
 use crate::error::{CallerFault, Error, check_batch, has_duplicate};
+use crate::head::{SealedHead, VaultPin};
 use crate::header::SealedSecret;
 use crate::id::KeyId;
 use crate::kind::{Kind, PublicComponent};
@@ -17,6 +20,8 @@ use crate::kind::{Kind, PublicComponent};
 pub struct Request {
     /// Header and ciphertext of each.
     pub secrets: Vec<SealedSecret>,
+    /// The vault's next head.
+    pub head: Box<SealedHead>,
 }
 
 /// The secrets are stored.
@@ -24,17 +29,21 @@ pub struct Request {
 pub struct Reply {
     /// The key ID of each, in the request's order.
     pub key_ids: Vec<KeyId>,
-    /// Whether all of the batch had been stored before.
+    /// Whether all of them had been stored before.
     pub repeated: bool,
 }
 
-/// A secret that was made and sealed, and may not be stored yet: header and ciphertext, no plaintext.
+/// 1 to 256 secrets that were made and sealed together, and may not be stored yet: headers and ciphertexts, no plaintext.
 ///
-/// Keep it before [`ClientSession::store`] is sent. After a crash, or an answer that never came, store it again,
-/// in a new session too: it is stored once, under the same key ID. `serde` and [`PendingSecret::encode`] serialise it.
+/// Keep them before [`ClientSession::store`] is sent. After a crash, or an answer that never came, store them again,
+/// in a new session too: they are stored once, under the same key IDs. `serde` and [`PendingSecrets::encode`] serialise
+/// them. They stay together, and remember the vault's head that they were made at: that is how the client can tell whether
+/// they are stored already without taking the server's word.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct PendingSecret(SealedSecret);
+pub struct PendingSecrets {
+    secrets: Arc<Vec<SealedSecret>>,
+    since: VaultPin,
+}
 
 /// The public portions of a stored secret, for the calling application.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,33 +54,40 @@ pub struct NewSecret {
     pub kind: Kind,
     /// The public component, if the kind has one.
     pub public: Option<PublicComponent>,
-    /// Whether all of the batch had been stored before: an earlier attempt had arrived, or a restored device image
-    /// has repeated its random bytes.
+    /// Whether it had been stored before, with all that were made with it: an earlier attempt had arrived.
     pub already_stored: bool,
 }
 
 // --- client half ---------------------------------------------------------------------------------------
 
 use crate::error::PeerFault;
+use crate::vault::chain::HeadChange;
 
-impl PendingSecret {
-    pub(crate) fn new(sealed: SealedSecret) -> Self {
-        Self(sealed)
+impl PendingSecrets {
+    pub(crate) fn new(secrets: Vec<SealedSecret>, since: VaultPin) -> Self {
+        Self { secrets: Arc::new(secrets), since }
     }
 
-    /// The key ID that it will have.
+    /// The key IDs that they will have, in order.
+    pub fn key_ids(&self) -> impl ExactSizeIterator<Item = KeyId> {
+        self.secrets.iter().map(|sealed| sealed.header.key_id())
+    }
+
+    /// What they are, in order. (Public components come with [`NewSecret`], after they were opened again.)
+    pub fn kinds(&self) -> impl ExactSizeIterator<Item = Kind> {
+        self.secrets.iter().map(|sealed| sealed.header.kind())
+    }
+
+    /// The same secrets, as if they had been made at the vault head of `pin`, a session's own.
+    ///
+    /// Only for when a person has accepted a vault that was put back behind the head that they were made at
+    /// ([`crate::VaultFault::RolledBack`]): whether they are stored already is not found out any more.
     #[must_use]
-    pub fn key_id(&self) -> KeyId {
-        self.0.header.key_id()
+    pub fn rebase(self, pin: VaultPin) -> Self {
+        Self { since: pin, ..self }
     }
 
-    /// What it is. (Its public component comes with [`NewSecret`], after it was opened again.)
-    #[must_use]
-    pub fn kind(&self) -> Kind {
-        self.0.header.kind()
-    }
-
-    /// Bytes to keep: version and canonical encoding, at most 66 KiB.
+    /// Bytes to keep: version and canonical encoding, at most 1 MiB.
     ///
     /// # Errors
     /// None in practice: it fits.
@@ -79,7 +95,7 @@ impl PendingSecret {
         encode(self)
     }
 
-    /// Reads what [`PendingSecret::encode`] wrote.
+    /// Reads what [`PendingSecrets::encode`] wrote.
     ///
     /// # Errors
     /// [`CallerFault::DamagedPending`].
@@ -91,30 +107,37 @@ impl PendingSecret {
 /// A store under way, on the client's side.
 #[derive(Debug)]
 pub struct Store {
+    pending: PendingSecrets,
     expected: Vec<NewSecret>,
+    change: HeadChange,
 }
 
 impl ClientSession {
-    /// Starts to store 1 to 256 pending secrets, all or none of them. Gives one [`NewSecret`] each, in order.
+    /// Starts to store pending secrets, all or none of them. Gives one [`NewSecret`] each, in order, once it is settled.
     ///
-    /// Each is opened first: what can't be opened again was not kept. [`crate::Refusal::KeyIdTaken`] says that another
-    /// secret has the key ID, or had it and was deleted: nothing was stored and nothing is overwritten or drawn again.
+    /// Each is opened first: what can't be opened again was not kept. If another device changes the vault meanwhile, the
+    /// exchange takes its change over and goes on. Pending secrets that are older than the session's newest head cost one
+    /// more message, which looks whether they were stored before.
+    ///
+    /// [`crate::Refusal::KeyIdTaken`] says that another secret has the key ID, or had it and was deleted: nothing was
+    /// stored and nothing is overwritten or drawn again. [`crate::VaultFault::NotStored`] says that the server claims to
+    /// have them, and doesn't.
     ///
     /// # Errors
     /// [`CallerFault::BatchLength`], [`CallerFault::Duplicate`]; [`CallerFault::WrongUser`] for another user's;
-    /// [`CallerFault::DamagedPending`] for one that doesn't open.
-    pub fn store(&mut self, pending: &[PendingSecret]) -> Result<Exchange<Framed<Store>>, Error> {
-        check_batch(pending, MAX_BATCH)?;
-        let expected = pending.iter().map(|pending| self.reopen(pending)).collect::<Result<Vec<_>, _>>()?;
+    /// [`CallerFault::DamagedPending`] for one that doesn't open; [`CallerFault::VaultClosed`].
+    pub fn store(&mut self, pending: &PendingSecrets) -> Result<Exchange<Amending<Store>>, Error> {
+        check_batch(&pending.secrets, MAX_BATCH)?;
+        let expected = pending.secrets.iter().map(|sealed| self.reopen(sealed)).collect::<Result<Vec<_>, _>>()?;
         if has_duplicate(expected.iter().map(|secret| secret.key_id)) {
             return Err(CallerFault::Duplicate.into());
         }
-        let secrets = pending.iter().map(|pending| pending.0.clone()).collect();
-        self.call(&super::Request::Store(Request { secrets }), Store { expected })
+        let change = HeadChange::Add(self.vault().tally(expected.iter().map(|secret| &secret.key_id))?);
+        Amending::start(self, Store { pending: pending.clone(), expected, change })
     }
 
     /// Opens a pending secret. Its header, public component included, is authenticated by that.
-    fn reopen(&self, PendingSecret(sealed): &PendingSecret) -> Result<NewSecret, Error> {
+    fn reopen(&self, sealed: &SealedSecret) -> Result<NewSecret, Error> {
         let header = &sealed.header;
         if header.user_id() != self.user_id() {
             return Err(CallerFault::WrongUser { pending: header.user_id() }.into());
@@ -125,18 +148,34 @@ impl ClientSession {
     }
 }
 
-impl Call for Store {
+impl Amend for Store {
     type Output = Vec<NewSecret>;
 
-    fn answer(&self, reply: super::Reply) -> Result<Self::Output, Error> {
-        let super::Reply::Store(Reply { key_ids, repeated }) = reply else {
+    fn change(&self) -> &HeadChange {
+        &self.change
+    }
+
+    fn since(&self) -> Option<VaultPin> {
+        Some(self.pending.since)
+    }
+
+    fn request(&self, head: Box<SealedHead>) -> super::Request {
+        super::Request::Store(Request { secrets: self.pending.secrets.to_vec(), head })
+    }
+
+    fn was_made_before(&self, reply: &super::Reply) -> bool {
+        matches!(reply, super::Reply::Store(Reply { repeated: true, .. }))
+    }
+
+    fn output(&self, reply: super::Reply, already_stored: bool) -> Result<Self::Output, Error> {
+        let super::Reply::Store(Reply { key_ids, .. }) = reply else {
             return Err(PeerFault::OutOfOrder.into());
         };
         // Rule 1: the IDs are the client's own; the server's are only compared with them.
         if !key_ids.iter().eq(self.expected.iter().map(|secret| &secret.key_id)) {
             return Err(PeerFault::Mismatch("key ID").into());
         }
-        Ok(self.expected.iter().map(|secret| NewSecret { already_stored: repeated, ..*secret }).collect())
+        Ok(self.expected.iter().map(|secret| NewSecret { already_stored, ..*secret }).collect())
     }
 }
 
@@ -170,7 +209,8 @@ impl Serve for Request {
             let record = Record::encode(&SecretRecord::Live(secret))?;
             Ok(Change::StoreSecret { user_id: context.user_id, key_id: *key_id, record })
         };
-        let changes = self.secrets.into_iter().zip(&key_ids).map(store).collect::<Result<Vec<_>, Error>>()?;
+        let mut changes = self.secrets.into_iter().zip(&key_ids).map(store).collect::<Result<Vec<_>, Error>>()?;
+        changes.push(context.append(&self.head)?);
         let transaction = Transaction {
             guards: vec![context.guard()],
             changes,

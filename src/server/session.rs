@@ -175,8 +175,12 @@ impl ServerSession {
             (State::Registering(registering), ClientMessage::RegistrationUpload { .. }) if now > registering.until => {
                 turn(self, 1).reply(Some(State::Ended), over, Becomes::Same)
             }
-            (State::Registering(registering), ClientMessage::RegistrationUpload { upload, wrap, transcript, .. }) => {
-                let transaction = registering.serve_upload((session_id, fingerprint), now, upload, wrap, transcript)?;
+            (
+                State::Registering(registering),
+                ClientMessage::RegistrationUpload { upload, wrap, head, transcript, .. },
+            ) => {
+                let contents = (upload, wrap, &*head);
+                let transaction = registering.serve_upload((session_id, fingerprint), now, contents, transcript)?;
                 let registered = || Answer::Plain(ServerMessage::Registered { session_id });
                 let next = Some(State::Ended);
                 let endings =

@@ -3,11 +3,13 @@
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
-use super::query::{AccountQuery, Answer, AuditQuery, Found, SecretsPageQuery, SecretsQuery};
+use super::query::{AccountQuery, Answer, AuditQuery, Found, HeadsQuery, SecretsPageQuery, SecretsQuery, Standing};
 use super::{AccountRecord, Attempts, AuditEntry, Record, SecretRecord};
+use crate::codec::decode;
 use crate::error::{Error, RecordName};
+use crate::head::SealedHead;
 use crate::header::SealedSecret;
-use crate::id::{CredentialId, KeyId, UserId};
+use crate::id::{KeyId, UserId};
 
 /// A checked answer to an [`AccountQuery`]: the account's record, or the one that stands in for it.
 pub(crate) struct FoundAccount {
@@ -37,7 +39,7 @@ impl Found {
 
 /// A checked answer to a [`SecretsQuery`].
 pub(crate) struct FoundSecrets {
-    pub(crate) credential: Option<CredentialId>,
+    pub(crate) standing: Option<Standing>,
     records: BTreeMap<KeyId, SecretRecord>,
 }
 
@@ -58,14 +60,20 @@ impl FoundSecrets {
 
 /// A checked answer to a [`SecretsPageQuery`]: records in ascending order of their key IDs.
 pub(crate) struct FoundPage {
-    pub(crate) credential: Option<CredentialId>,
+    pub(crate) standing: Option<Standing>,
     pub(crate) records: Vec<(KeyId, SecretRecord)>,
 }
 
 /// A checked answer to an [`AuditQuery`].
 pub(crate) struct FoundAudit {
-    pub(crate) credential: Option<CredentialId>,
+    pub(crate) standing: Option<Standing>,
     pub(crate) entries: Vec<AuditEntry>,
+}
+
+/// A checked answer to a [`HeadsQuery`]: heads of consecutive epochs.
+pub(crate) struct FoundHeads {
+    pub(crate) standing: Option<Standing>,
+    pub(crate) heads: Vec<SealedHead>,
 }
 
 fn decode_secret(user_id: UserId, key_id: KeyId, bytes: &[u8]) -> Result<SecretRecord, Error> {
@@ -80,7 +88,7 @@ impl Found {
     /// key ID and user.
     pub(crate) fn secrets(self, query: &SecretsQuery) -> Result<FoundSecrets, Error> {
         match self.0 {
-            Answer::Secrets { query: answered, credential, records } if answered == *query => {
+            Answer::Secrets { query: answered, standing, records } if answered == *query => {
                 let mut checked = BTreeMap::new();
                 for (key_id, bytes) in records {
                     let fault = |problem| Error::stored(RecordName::Secret(query.user_id, key_id), problem);
@@ -91,7 +99,7 @@ impl Found {
                         return Err(fault("stands there twice"));
                     }
                 }
-                Ok(FoundSecrets { credential, records: checked })
+                Ok(FoundSecrets { standing, records: checked })
             }
             _ => Err(Error::stored(RecordName::Answer, "answers another query")),
         }
@@ -101,7 +109,7 @@ impl Found {
     /// ascending.
     pub(crate) fn page(self, query: &SecretsPageQuery) -> Result<FoundPage, Error> {
         match self.0 {
-            Answer::SecretsPage { query: answered, credential, records } if answered == *query => {
+            Answer::SecretsPage { query: answered, standing, records } if answered == *query => {
                 if records.len() > usize::from(query.limit) {
                     return Err(Error::stored(RecordName::Answer, "has more records than were asked for"));
                 }
@@ -114,7 +122,7 @@ impl Found {
                     last = Some(key_id);
                     checked.push((key_id, decode_secret(query.user_id, key_id, &bytes)?));
                 }
-                Ok(FoundPage { credential, records: checked })
+                Ok(FoundPage { standing, records: checked })
             }
             _ => Err(Error::stored(RecordName::Answer, "answers another query")),
         }
@@ -125,7 +133,7 @@ impl Found {
     pub(crate) fn audit(self, query: &AuditQuery) -> Result<FoundAudit, Error> {
         let fault = |problem| Error::stored(RecordName::Audit(query.user_id), problem);
         match self.0 {
-            Answer::Audit { query: answered, credential, entries } if answered == *query => {
+            Answer::Audit { query: answered, standing, entries } if answered == *query => {
                 if entries.len() > usize::from(query.limit) {
                     return Err(fault("has more entries than were asked for"));
                 }
@@ -142,7 +150,32 @@ impl Found {
                     last = Some(entry.place());
                     checked.push(entry);
                 }
-                Ok(FoundAudit { credential, entries: checked })
+                Ok(FoundAudit { standing, entries: checked })
+            }
+            _ => Err(Error::stored(RecordName::Answer, "answers another query")),
+        }
+    }
+
+    /// Takes the answer to `query`: at most as many heads as asked for, without a gap from the one that was asked for on,
+    /// or the newest.
+    pub(crate) fn heads(self, query: &HeadsQuery) -> Result<FoundHeads, Error> {
+        match self.0 {
+            Answer::Heads { query: answered, standing, heads } if answered == *query => {
+                if heads.len() > usize::from(query.limit) {
+                    return Err(Error::stored(RecordName::Answer, "has more heads than were asked for"));
+                }
+                let mut epoch = query.from.or(standing.map(|standing| standing.epoch)).unwrap_or(0);
+                let mut checked = Vec::with_capacity(heads.len());
+                for bytes in heads {
+                    let fault = |problem| Error::stored(RecordName::Head(query.user_id, epoch), problem);
+                    let head: SealedHead = decode(&bytes).map_err(|_| fault("can't be decoded"))?;
+                    if head.epoch() != epoch {
+                        return Err(fault("has another epoch"));
+                    }
+                    epoch = epoch.saturating_add(1);
+                    checked.push(head);
+                }
+                Ok(FoundHeads { standing, heads: checked })
             }
             _ => Err(Error::stored(RecordName::Answer, "answers another query")),
         }

@@ -20,6 +20,17 @@ pub enum Query {
     SecretsPage(SecretsPageQuery),
     /// A page of an account's audit trail.
     Audit(AuditQuery),
+    /// A page of an account's vault heads.
+    Heads(HeadsQuery),
+}
+
+/// Where an account stands: what every read in a session brings along, since the session is only good for one credential.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// The credential identifier that the account has now.
+    pub credential: CredentialId,
+    /// The epoch of its newest vault head.
+    pub epoch: u64,
 }
 
 /// What the store found: see [`AccountQuery::found`] and [`SecretsQuery::found`].
@@ -27,9 +38,10 @@ pub struct Found(pub(crate) Answer);
 
 pub(crate) enum Answer {
     Account { name: AccountName, record: Option<Vec<u8>>, attempts: Option<Attempts> },
-    Secrets { query: SecretsQuery, credential: Option<CredentialId>, records: Vec<(KeyId, Vec<u8>)> },
-    SecretsPage { query: SecretsPageQuery, credential: Option<CredentialId>, records: Vec<(KeyId, Vec<u8>)> },
-    Audit { query: AuditQuery, credential: Option<CredentialId>, entries: Vec<Vec<u8>> },
+    Secrets { query: SecretsQuery, standing: Option<Standing>, records: Vec<(KeyId, Vec<u8>)> },
+    SecretsPage { query: SecretsPageQuery, standing: Option<Standing>, records: Vec<(KeyId, Vec<u8>)> },
+    Audit { query: AuditQuery, standing: Option<Standing>, entries: Vec<Vec<u8>> },
+    Heads { query: HeadsQuery, standing: Option<Standing>, heads: Vec<Vec<u8>> },
 }
 
 /// Asks for an account and the attempts on its name. A name without an account is asked for in the same way.
@@ -65,7 +77,7 @@ impl AccountQuery {
     }
 }
 
-/// Asks for secrets of one user, 1 to 256 of them, each once, and for the account's credential identifier.
+/// Asks for secrets of one user, 1 to 256 of them, each once, and for where the account stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SecretsQuery {
     pub(super) user_id: UserId,
@@ -89,11 +101,11 @@ impl SecretsQuery {
         &self.key_ids
     }
 
-    /// The answer: the credential identifier that the account has now (`None` if there is no such account), and
-    /// the records that are there, tombstones included, each with its key ID, in any order.
+    /// The answer: where the account stands (`None` if there is no such account), and the records that are there,
+    /// tombstones included, each with its key ID, in any order.
     #[must_use]
-    pub fn found(&self, credential: Option<CredentialId>, records: Vec<(KeyId, Vec<u8>)>) -> Found {
-        Found(Answer::Secrets { query: self.clone(), credential, records })
+    pub fn found(&self, standing: Option<Standing>, records: Vec<(KeyId, Vec<u8>)>) -> Found {
+        Found(Answer::Secrets { query: self.clone(), standing, records })
     }
 }
 
@@ -128,11 +140,11 @@ impl SecretsPageQuery {
         self.limit
     }
 
-    /// The answer: the credential identifier that the account has now, and the next records, as many as there are up to
-    /// the limit, each with its key ID, in strictly ascending order.
+    /// The answer: where the account stands (read no later than the records, if not in one snapshot), and the next
+    /// records, as many as there are up to the limit, each with its key ID, in strictly ascending order.
     #[must_use]
-    pub fn found(&self, credential: Option<CredentialId>, records: Vec<(KeyId, Vec<u8>)>) -> Found {
-        Found(Answer::SecretsPage { query: self.clone(), credential, records })
+    pub fn found(&self, standing: Option<Standing>, records: Vec<(KeyId, Vec<u8>)>) -> Found {
+        Found(Answer::SecretsPage { query: self.clone(), standing, records })
     }
 }
 
@@ -180,11 +192,50 @@ impl AuditQuery {
         entry.user_id == self.user_id && self.filter.takes(entry)
     }
 
-    /// The answer: the credential identifier that the account has now, and the bytes of the next entries
+    /// The answer: where the account stands, and the bytes of the next entries
     /// ([`AuditEntry::to_record`]), as many as there are up to the limit, in strictly ascending order.
     #[must_use]
-    pub fn found(&self, credential: Option<CredentialId>, entries: Vec<Vec<u8>>) -> Found {
-        Found(Answer::Audit { query: self.clone(), credential, entries })
+    pub fn found(&self, standing: Option<Standing>, entries: Vec<Vec<u8>>) -> Found {
+        Found(Answer::Audit { query: self.clone(), standing, entries })
+    }
+}
+
+/// Asks for the vault heads of a user in ascending order of their epochs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HeadsQuery {
+    pub(super) user_id: UserId,
+    pub(super) from: Option<u64>,
+    pub(super) limit: u16,
+}
+
+impl HeadsQuery {
+    pub(crate) fn new(user_id: UserId, from: Option<u64>, limit: u16) -> Self {
+        Self { user_id, from, limit }
+    }
+
+    /// The user.
+    #[must_use]
+    pub fn user_id(&self) -> UserId {
+        self.user_id
+    }
+
+    /// The epoch with which the page begins; the newest head alone if there is none.
+    #[must_use]
+    pub fn from(&self) -> Option<u64> {
+        self.from
+    }
+
+    /// The most heads that are wanted: 1 to 256.
+    #[must_use]
+    pub fn limit(&self) -> u16 {
+        self.limit
+    }
+
+    /// The answer: where the account stands, and the heads' records as [`super::Change::CreateAccount`] and
+    /// [`super::Change::AppendHead`] wrote them, as many as there are up to the limit, in ascending order.
+    #[must_use]
+    pub fn found(&self, standing: Option<Standing>, heads: Vec<Vec<u8>>) -> Found {
+        Found(Answer::Heads { query: self.clone(), standing, heads })
     }
 }
 
@@ -196,6 +247,7 @@ impl fmt::Debug for Found {
             Answer::Secrets { query, .. } => f.debug_tuple("Found").field(query).finish(),
             Answer::SecretsPage { query, .. } => f.debug_tuple("Found").field(query).finish(),
             Answer::Audit { query, .. } => f.debug_tuple("Found").field(query).finish(),
+            Answer::Heads { query, .. } => f.debug_tuple("Found").field(query).finish(),
         }
     }
 }

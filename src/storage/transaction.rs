@@ -18,8 +18,8 @@ use crate::id::{AccountName, CounterId, CredentialId, KeyId, Timestamp, UserId};
 ///    [`Outcome::Repeated`].
 /// 2. Each of `guards`, then the condition of each of `changes`, in order. The first that fails: `otherwise` is
 ///    inserted, if it is there and its key isn't stored yet, nothing else is written, [`Outcome::Conflict`].
-/// 3. If there are `changes`, all of them [`Change::StoreSecret`], and each record is stored already, byte for byte: nothing is
-///    written, [`Outcome::Repeated`].
+/// 3. If there are [`Change::StoreSecret`]s among the `changes`, and the record of each is stored already, byte for byte:
+///    nothing is written, a [`Change::AppendHead`] beside them neither, [`Outcome::Repeated`].
 /// 4. All of `changes` and `audit` are written: [`Outcome::Applied`].
 ///
 /// If the outcome is unknown (a timeout), drop the step and send nothing: the client asks again, and what was applied
@@ -46,13 +46,21 @@ pub enum Guard {
         /// The credential identifier that the session logged in with.
         credential: CredentialId,
     },
+    /// The newest vault head of this user has this epoch. Else [`Conflict::Head`].
+    Head {
+        /// The user.
+        user_id: UserId,
+        /// The epoch.
+        epoch: u64,
+    },
 }
 
 /// One change, with its own condition. Exhaustive: an engine that skips one loses data.
 #[derive(Clone, PartialEq, Eq)]
 pub enum Change {
-    /// Inserts an account. If there is one under the name: [`Conflict::NameTaken`]; if there is one with the user ID, or was
-    /// until [`Change::DeleteAccount`]: [`Conflict::UserIdTaken`].
+    /// Inserts an account and the first link, number 0, of its chain of vault heads. If there is an account under the name:
+    /// [`Conflict::NameTaken`]; if there is one with the user ID, or was until [`Change::DeleteAccount`]:
+    /// [`Conflict::UserIdTaken`].
     CreateAccount {
         /// The account's name, compared bytewise.
         name: AccountName,
@@ -62,6 +70,8 @@ pub enum Change {
         credential: CredentialId,
         /// The account record.
         record: Record,
+        /// The sealed head of epoch 0.
+        head: Record,
     },
     /// Counts one attempt, in the window that ends at `window_ends`:
     ///
@@ -138,13 +148,12 @@ pub enum Change {
         /// The account's user ID.
         user_id: UserId,
     },
-    /// Appends the next link of the account's chain of vault heads (`docs/protocol.md`, "Vault head"): if the account's
-    /// newest head has not the epoch before `epoch` (none, for epoch 0): [`Conflict::Head`]. No operation of this
-    /// version writes it; engines hold a place for it.
+    /// Appends the next link of the account's chain of vault heads (`docs/protocol.md`, "Vault head"). If the account's newest
+    /// head has not the epoch right before `epoch`, or there is no account: [`Conflict::Head`].
     AppendHead {
         /// Whose head.
         user_id: UserId,
-        /// The head's number, from 0.
+        /// The head's number, from 1.
         epoch: u64,
         /// The sealed head.
         head: Record,
@@ -240,14 +249,17 @@ pub enum Conflict {
     KeyIdTaken(KeyId),
     /// [`Change::DeleteSecret`]: the secret was deleted meanwhile.
     SecretGone(KeyId),
-    /// [`Change::AppendHead`]: the account's newest head is not the one before.
+    /// [`Change::AppendHead`]: the account's newest head is not the one before. [`Guard::Head`]: it is another one.
     Head,
 }
 
 impl Transaction {
     /// What the client is told about a conflict; `None` if this transaction has no condition that fails so.
     pub(crate) fn refusal(&self, conflict: Conflict) -> Option<Refusal> {
-        let guard = self.guards.iter().map(|Guard::Credential { .. }| (Conflict::Credential, Refusal::SessionEnded));
+        let guard = self.guards.iter().map(|guard| match guard {
+            Guard::Credential { .. } => (Conflict::Credential, Refusal::SessionEnded),
+            Guard::Head { .. } => (Conflict::Head, Refusal::HeadMoved),
+        });
         let change = self.changes.iter().flat_map(|change| match change {
             Change::CreateAccount { .. } => {
                 [Some((Conflict::NameTaken, Refusal::NameTaken)), Some((Conflict::UserIdTaken, Refusal::Denied))]
@@ -258,7 +270,7 @@ impl Transaction {
             Change::StoreSecret { key_id, .. } => {
                 [Some((Conflict::KeyIdTaken(*key_id), Refusal::KeyIdTaken(*key_id))), None]
             }
-            Change::AppendHead { .. } => [Some((Conflict::Head, Refusal::Denied)), None],
+            Change::AppendHead { .. } => [Some((Conflict::Head, Refusal::HeadMoved)), None],
             Change::DeleteSecret { key_id, .. } => {
                 [Some((Conflict::SecretGone(*key_id), Refusal::AlreadyDeleted(*key_id))), None]
             }
@@ -270,7 +282,7 @@ impl Transaction {
         guard.chain(change.flatten()).find_map(|(possible, refusal)| (possible == conflict).then_some(refusal))
     }
 
-    /// Whether applying it twice can be noticed: everything but a lone charge.
+    /// Whether applying it twice can be noticed: not of a lone charge, nor of guards alone.
     pub(crate) fn can_repeat(&self) -> bool {
         self.audit.is_some()
     }

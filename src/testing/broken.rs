@@ -21,17 +21,23 @@ pub enum Breakage {
     StaleRead,
     /// Stores a secret over another of the same key ID.
     OverwrittenId,
+    /// Writes a change without the vault head that belongs to it.
+    LostHead,
+    /// Puts a vault head in the place of the newest.
+    ReplacedHead,
 }
 
 impl Breakage {
     /// All of them.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 8] = [
         Self::LostWrite,
         Self::DoubleCharge,
         Self::TornBatch,
         Self::IgnoredGuard,
         Self::StaleRead,
         Self::OverwrittenId,
+        Self::LostHead,
+        Self::ReplacedHead,
     ];
 }
 
@@ -95,6 +101,22 @@ impl Store for BrokenStore {
                         && self.inner.secrets.get(&(*user_id, *key_id)).is_some_and(|old| old != record.as_bytes())
                     {
                         self.inner.secrets.remove(&(*user_id, *key_id));
+                    }
+                }
+                self.inner.apply(transaction)
+            }
+            Breakage::LostHead => {
+                let is_head = |change: &&Change| matches!(change, Change::AppendHead { .. });
+                let kept = changes.iter().filter(|change| !is_head(change)).cloned().collect();
+                self.with_changes(transaction, kept)
+            }
+            Breakage::ReplacedHead => {
+                for change in changes {
+                    if let Change::AppendHead { user_id, epoch, .. } = change
+                        && let Some(row) = self.inner.accounts.values_mut().find(|row| row.user_id == *user_id)
+                        && row.epoch == *epoch
+                    {
+                        row.epoch = epoch.saturating_sub(1);
                     }
                 }
                 self.inner.apply(transaction)

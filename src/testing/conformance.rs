@@ -2,6 +2,7 @@
 //! the checks for accounts, attempts and storing.
 
 mod custody;
+mod heads;
 
 use alloc::format;
 use alloc::string::{String, ToString};
@@ -10,11 +11,12 @@ use alloc::vec::Vec;
 use core::fmt;
 
 use super::Store;
+use crate::head::SealedHead;
 use crate::id::{AccountName, CounterId, CredentialId, KeyId, SessionId, Timestamp, UserId};
 use crate::storage::query::Answer;
 use crate::storage::{
     AccountQuery, Action, Attempts, AuditEntry, Change, Conflict, Guard, Outcome, Query, Record, SecretRecord,
-    SecretsQuery, Transaction,
+    SecretsQuery, Standing, Transaction,
 };
 
 /// What a store got wrong.
@@ -39,7 +41,7 @@ impl core::error::Error for Failure {}
 /// # Errors
 /// The first [`Failure`].
 pub fn conformance<S: Store>(mut make: impl FnMut() -> S) -> Result<usize, Failure> {
-    let checks: [(&'static str, Check<S>); 20] = [
+    let checks: [(&'static str, Check<S>); 25] = [
         ("an account is made whole, and found under its own name alone", account_is_found),
         ("a name and a user ID are given once", account_is_unique),
         ("an account that was made by the same request counts as repeated", account_repeats),
@@ -52,7 +54,12 @@ pub fn conformance<S: Store>(mut make: impl FnMut() -> S) -> Result<usize, Failu
         ("secrets are read as they were written, for their user alone", secrets_are_found),
         ("the same record again counts as repeated, in any session", secrets_repeat),
         ("a key ID is taken once, and a batch is all or nothing", batch_is_atomic),
-        ("vault heads form a chain", heads_are_chained),
+        ("vault heads form a chain, one for each account", heads::are_chained),
+        ("vault heads are read from an epoch on, or the newest", heads::are_found),
+        ("a change and its vault head are written together or not at all", heads::change_is_atomic),
+        ("secrets that are stored already leave the vault head where it is", heads::repeat_leaves_head),
+        ("a vault head that is awaited is there, or nothing is written", heads::are_guarded),
+        ("guards without a change still hold or conflict", heads::guards_stand_alone),
         ("a page has the next of a user's secrets, ascending, with the tombstones", custody::page_is_ordered),
         ("a deleted secret leaves a tombstone that nothing is stored over", custody::tombstone_stays),
         ("a batch of deletions is all or nothing", custody::deletion_is_atomic),
@@ -123,6 +130,7 @@ fn create(name: &str, number: u8, session: u8) -> Result<Transaction, String> {
         user_id: user(number),
         credential: credential(number),
         record: Record::from_bytes(&[number; 100]),
+        head: head(0, number)?,
     };
     let audit = Some(entry(user(number), session, 1, true));
     Ok(Transaction { guards: vec![], changes: vec![change], audit, otherwise: None })
@@ -157,11 +165,25 @@ fn guarded(changes: Vec<Change>, session: u8, sequence: u64) -> Transaction {
     }
 }
 
+/// A head's record that decodes: its epoch, then the same byte again and again.
+fn head(epoch: u64, number: u8) -> Result<Record, String> {
+    let mut bytes = [number; SealedHead::LEN];
+    for (byte, value) in bytes.iter_mut().zip(epoch.to_be_bytes()) {
+        *byte = value;
+    }
+    Record::encode(&SealedHead::from_bytes(bytes)).map_err(|error| error.to_string())
+}
+
 /// Appends a vault head.
-fn append(user_id: UserId, epoch: u64, number: u8, sequence: u64) -> Transaction {
-    let change = Change::AppendHead { user_id, epoch, head: Record::from_bytes(&[number; 40]) };
+fn append(user_id: UserId, epoch: u64, number: u8, sequence: u64) -> Result<Transaction, String> {
+    let change = Change::AppendHead { user_id, epoch, head: head(epoch, number)? };
     let audit = Some(entry(user_id, 9, sequence, true));
-    Transaction { guards: vec![], changes: vec![change], audit, otherwise: None }
+    Ok(Transaction { guards: vec![], changes: vec![change], audit, otherwise: None })
+}
+
+/// Where an account stands under its first credential.
+fn standing(number: u8, epoch: u64) -> Option<Standing> {
+    Some(Standing { credential: credential(number), epoch })
 }
 
 fn expect<T: PartialEq + fmt::Debug>(what: &str, got: T, expected: T) -> Result<(), String> {
@@ -324,7 +346,7 @@ fn secrets_are_found<S: Store>(probe: &mut Probe<S>) -> Result<(), String> {
     probe.expect_secrets(user(2), &[])?;
     let query = SecretsQuery::new(user(1), vec![key_id(1)]);
     match probe.read(&Query::Secrets(query))? {
-        Answer::Secrets { credential: found, .. } => expect("the credential", found, Some(credential(1))),
+        Answer::Secrets { standing: found, .. } => expect("the standing", found, standing(1, 0)),
         _ => Err("another query was answered".to_string()),
     }
 }
@@ -345,13 +367,4 @@ fn batch_is_atomic<S: Store>(probe: &mut Probe<S>) -> Result<(), String> {
     probe.apply(&store(&[(2, 21)], 2, 3)?, taken)?;
     probe.apply(&store(&[(1, 10), (2, 21), (3, 30)], 2, 4)?, taken)?;
     probe.expect_secrets(user(1), &[(2, 20)])
-}
-
-fn heads_are_chained<S: Store>(probe: &mut Probe<S>) -> Result<(), String> {
-    probe.apply(&append(user(1), 1, 1, 1), Outcome::Conflict(Conflict::Head))?;
-    probe.apply(&append(user(1), 0, 1, 2), Outcome::Applied)?;
-    probe.apply(&append(user(1), 0, 2, 3), Outcome::Conflict(Conflict::Head))?;
-    probe.apply(&append(user(1), 1, 2, 4), Outcome::Applied)?;
-    probe.apply(&append(user(1), 1, 3, 5), Outcome::Conflict(Conflict::Head))?;
-    probe.apply(&append(user(1), 3, 3, 6), Outcome::Conflict(Conflict::Head))
 }

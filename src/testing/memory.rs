@@ -8,7 +8,9 @@ use core::ops::Bound;
 
 use super::Store;
 use crate::id::{AccountName, CounterId, CredentialId, KeyId, Timestamp, UserId};
-use crate::storage::{Attempts, AuditEntry, Change, Conflict, Found, Guard, Outcome, Query, Transaction};
+use crate::storage::{
+    Attempts, AuditEntry, Change, Conflict, Found, Guard, Outcome, Query, Record, Standing, Transaction,
+};
 
 /// The greatest key ID.
 const LAST: KeyId = KeyId::from_bytes([0xff; 16]);
@@ -37,6 +39,8 @@ pub struct AccountRow {
     pub user_id: UserId,
     /// The credential identifier that it has now.
     pub credential: CredentialId,
+    /// The epoch of its newest vault head.
+    pub epoch: u64,
     /// The account record.
     pub record: Vec<u8>,
 }
@@ -65,11 +69,19 @@ impl MemoryStore {
         self.accounts.values().find(|row| row.user_id == user_id)
     }
 
+    fn standing(&self, user_id: UserId) -> Option<Standing> {
+        self.account_of(user_id).map(|row| Standing { credential: row.credential, epoch: row.epoch })
+    }
+
     fn check_guard(&self, guard: &Guard) -> Result<(), Conflict> {
         match guard {
-            Guard::Credential { user_id, credential } => match self.account_of(*user_id) {
-                Some(row) if row.credential == *credential => Ok(()),
+            Guard::Credential { user_id, credential } => match self.standing(*user_id) {
+                Some(standing) if standing.credential == *credential => Ok(()),
                 _ => Err(Conflict::Credential),
+            },
+            Guard::Head { user_id, epoch } => match self.standing(*user_id) {
+                Some(standing) if standing.epoch == *epoch => Ok(()),
+                _ => Err(Conflict::Head),
             },
         }
     }
@@ -93,11 +105,10 @@ impl MemoryStore {
                 Some(stored) if stored != record.as_bytes() => Err(Conflict::KeyIdTaken(*key_id)),
                 _ => Ok(()),
             },
-            Change::AppendHead { user_id, epoch, .. } => {
-                let newest = self.heads.range((*user_id, 0)..=(*user_id, u64::MAX)).next_back();
-                let next = newest.map_or(Some(0), |((_, newest), _)| newest.checked_add(1));
-                if next == Some(*epoch) { Ok(()) } else { Err(Conflict::Head) }
-            }
+            Change::AppendHead { user_id, epoch, .. } => match self.standing(*user_id) {
+                Some(standing) if standing.epoch.checked_add(1) == Some(*epoch) => Ok(()),
+                _ => Err(Conflict::Head),
+            },
             Change::DeleteSecret { user_id, key_id, live, tombstone } => match self.secrets.get(&(*user_id, *key_id)) {
                 Some(stored) if stored == live.as_bytes() || stored == tombstone.as_bytes() => Ok(()),
                 _ => Err(Conflict::SecretGone(*key_id)),
@@ -112,10 +123,17 @@ impl MemoryStore {
 
     fn write(&mut self, change: &Change) {
         match change {
-            Change::CreateAccount { name, user_id, credential, record }
-            | Change::ReplaceCredential { name, user_id, credential, record } => {
+            Change::CreateAccount { name, user_id, credential, record, head } => {
                 let record = record.as_bytes().to_vec();
-                self.accounts.insert(name.clone(), AccountRow { user_id: *user_id, credential: *credential, record });
+                let row = AccountRow { user_id: *user_id, credential: *credential, epoch: 0, record };
+                self.accounts.insert(name.clone(), row);
+                self.heads.insert((*user_id, 0), head.as_bytes().to_vec());
+            }
+            Change::ReplaceCredential { name, credential, record, .. } => {
+                if let Some(row) = self.accounts.get_mut(name) {
+                    row.credential = *credential;
+                    row.record = record.as_bytes().to_vec();
+                }
             }
             Change::ChargeAttempt { counter, window_ends, .. } => {
                 let attempts = self.attempts.entry(*counter).or_default();
@@ -150,20 +168,23 @@ impl MemoryStore {
                 self.audit.retain(|_, entry| entry.user_id() != *user_id);
             }
             Change::AppendHead { user_id, epoch, head } => {
+                if let Some(row) = self.accounts.values_mut().find(|row| row.user_id == *user_id) {
+                    row.epoch = *epoch;
+                }
                 self.heads.insert((*user_id, *epoch), head.as_bytes().to_vec());
             }
         }
     }
 
-    /// Whether there is nothing left to write: secrets alone, and each is there.
+    /// Whether there are secrets to store, and each is there.
     fn is_stored(&self, changes: &[Change]) -> bool {
-        !changes.is_empty()
-            && changes.iter().all(|change| match change {
-                Change::StoreSecret { user_id, key_id, record } => {
-                    self.secrets.get(&(*user_id, *key_id)).is_some_and(|stored| stored == record.as_bytes())
-                }
-                _ => false,
-            })
+        let mut records = changes.iter().filter_map(|change| match change {
+            Change::StoreSecret { user_id, key_id, record } => Some(((*user_id, *key_id), record)),
+            _ => None,
+        });
+        let is_there =
+            |(key, record): (_, &Record)| self.secrets.get(&key).is_some_and(|stored| stored == record.as_bytes());
+        records.next().is_some_and(is_there) && records.all(is_there)
     }
 
     fn log(&mut self, entry: Option<&AuditEntry>) {
@@ -186,16 +207,16 @@ impl Store for MemoryStore {
             ),
             Query::Secrets(query) => {
                 let record = |key_id: &KeyId| Some((*key_id, self.secrets.get(&(query.user_id(), *key_id))?.clone()));
-                let credential = self.account_of(query.user_id()).map(|row| row.credential);
-                query.found(credential, query.key_ids().iter().filter_map(record).collect())
+                let standing = self.standing(query.user_id());
+                query.found(standing, query.key_ids().iter().filter_map(record).collect())
             }
             Query::SecretsPage(query) => {
                 let user_id = query.user_id();
                 let start = query.after().map_or(Bound::Included([0; 16]), |after| Bound::Excluded(*after.as_bytes()));
                 let range = (start.map(|id| (user_id, KeyId::from_bytes(id))), Bound::Included((user_id, LAST)));
                 let page = self.secrets.range(range).take(usize::from(query.limit()));
-                let credential = self.account_of(user_id).map(|row| row.credential);
-                query.found(credential, page.map(|((_, key_id), record)| (*key_id, record.clone())).collect())
+                let standing = self.standing(user_id);
+                query.found(standing, page.map(|((_, key_id), record)| (*key_id, record.clone())).collect())
             }
             Query::Audit(query) => {
                 let after = |entry: &&AuditEntry| query.after().is_none_or(|after| entry.place() > after);
@@ -203,8 +224,15 @@ impl Store for MemoryStore {
                     self.audit.values().filter(|entry| query.takes(entry)).filter(after).collect();
                 entries.sort_unstable_by_key(|entry| entry.place());
                 let page = entries.iter().take(usize::from(query.limit())).filter_map(|entry| entry.to_record().ok());
-                let credential = self.account_of(query.user_id()).map(|row| row.credential);
-                query.found(credential, page.map(|record| record.as_bytes().to_vec()).collect())
+                let standing = self.standing(query.user_id());
+                query.found(standing, page.map(|record| record.as_bytes().to_vec()).collect())
+            }
+            Query::Heads(query) => {
+                let (user_id, standing) = (query.user_id(), self.standing(query.user_id()));
+                let first = query.from().or(standing.map(|standing| standing.epoch)).unwrap_or(0);
+                let range = self.heads.range((user_id, first)..=(user_id, u64::MAX));
+                let heads = range.take(usize::from(query.limit())).map(|(_, head)| head.clone());
+                query.found(standing, heads.collect())
             }
         })
     }

@@ -141,13 +141,13 @@ impl Witness {
 
     pub fn log_in(&mut self, world: &mut World, password: &str) -> Result<ClientSession, Error> {
         self.must_not_see("client's login seed", &next_draw(&world.rng, 32));
-        let login = client("ada").log_in(password, &mut world.rng).unwrap();
+        let login = client("ada").log_in(password, None, &mut world.rng).unwrap();
         let session = self.run(world, login)?;
         self.prints("client session", &session);
         Ok(session)
     }
 
-    pub fn generate(&mut self, world: &mut World, session: &mut ClientSession) -> Vec<PendingSecret> {
+    pub fn generate(&mut self, world: &mut World, session: &mut ClientSession) -> PendingSecrets {
         self.must_not_see("generation's randomness", &next_draw(&world.rng, 32 + 32 * KINDS.len()));
         let generate = session.generate(&KINDS, &mut world.rng).unwrap();
         let pending = self.run(world, generate).unwrap();
@@ -168,7 +168,7 @@ impl Witness {
     }
 
     /// One batch of secrets, from login to retrieval on a second device. Gives that device's session.
-    pub fn use_account(&mut self, world: &mut World) -> (ClientSession, Vec<PendingSecret>) {
+    pub fn use_account(&mut self, world: &mut World) -> (ClientSession, PendingSecrets) {
         self.must_not_see("password", PASSWORD.as_bytes());
         self.prints("server", &world.server.server.clone());
         let mut session = self.log_in(world, PASSWORD).unwrap();

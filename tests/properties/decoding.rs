@@ -44,7 +44,7 @@ static HONEST: LazyLock<[Vec<Vec<u8>>; 6]> = LazyLock::new(|| {
         }};
     }
     run!(client.register(PASSWORD, &mut world.rng));
-    let mut session = run!(client.log_in(PASSWORD, &mut world.rng));
+    let mut session = run!(client.log_in(PASSWORD, None, &mut world.rng));
     let kinds = [Kind::Bytes(300), Kind::Secp256k1, Kind::Ed25519];
     let pending = run!(session.generate(&kinds, &mut world.rng));
     let store = session.store(&pending).unwrap();

@@ -112,7 +112,7 @@ fn run(at: usize, damage: Option<&Damage>) -> Ending {
     let mut run = Run { world: world(1), at, damage, crossed: Vec::new() };
     let client = client("ada");
     run.world.register(&client, PASSWORD).unwrap().unwrap();
-    let login = client.log_in(PASSWORD, &mut run.world.rng).unwrap();
+    let login = client.log_in(PASSWORD, None, &mut run.world.rng).unwrap();
     let mut session = run.exchange(login);
     let generate = session.generate(&[Kind::Bytes(40), Kind::Secp256k1], &mut run.world.rng).unwrap();
     let pending = run.exchange(generate);

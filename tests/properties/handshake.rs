@@ -82,7 +82,7 @@ proptest! {
     ) {
         let (mut world, client) = (world(1), client("ada"));
         let registered = world.register(&client, PASSWORD).unwrap().unwrap();
-        let exchange = client.log_in(PASSWORD, &mut world.rng).unwrap();
+        let exchange = client.log_in(PASSWORD, None, &mut world.rng).unwrap();
         let mut session = converse_flipped(&mut world, exchange, at, &flip).expect("honest messages follow");
         prop_assert_eq!((session.user_id(), session.server_key()), (registered.user_id, registered.server_key));
         prop_assert_eq!(open_sessions(&world), [session.session_id()]);
@@ -96,7 +96,7 @@ proptest! {
         let (mut world, client) = (world(1), client("ada"));
         world.register(&client, PASSWORD).unwrap().unwrap();
         let before = world.server.store.clone();
-        let exchange = client.log_in("correct horse battery stable", &mut world.rng).unwrap();
+        let exchange = client.log_in("correct horse battery stable", None, &mut world.rng).unwrap();
         prop_assert!(converse_flipped(&mut world, exchange, at, &flip).is_none());
         prop_assert!(open_sessions(&world).is_empty());
         let after = &world.server.store;

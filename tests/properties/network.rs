@@ -80,7 +80,7 @@ impl<I: Iterator<Item = Event>> Network<I> {
 }
 
 /// Everything that the operations end with.
-type Ending = (Registered, Vec<PendingSecret>, Vec<NewSecret>, Vec<Vec<u8>>, MemoryStore);
+type Ending = (Registered, PendingSecrets, Vec<NewSecret>, Vec<Vec<u8>>, MemoryStore);
 
 /// Register, log in, generate, store, retrieve: messages of each meet late ones of those before.
 fn run(schedule: &[Event]) -> Ending {
@@ -89,7 +89,7 @@ fn run(schedule: &[Event]) -> Ending {
     let client = client("ada");
     let register = client.register(PASSWORD, &mut network.world.rng).unwrap();
     let registered = network.run(register);
-    let login = client.log_in(PASSWORD, &mut network.world.rng).unwrap();
+    let login = client.log_in(PASSWORD, None, &mut network.world.rng).unwrap();
     let mut session = network.run(login);
     let generate = session.generate(&[Kind::Bytes(40), Kind::Ed25519], &mut network.world.rng).unwrap();
     let pending = network.run(generate);

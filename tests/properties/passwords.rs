@@ -33,12 +33,12 @@ proptest! {
         let [one, other] = &passwords;
         for (right, wrong) in [(one, other), (other, one)] {
             let (mut world, client) = registered("ada", right);
-            let exchange = client.log_in(wrong, &mut world.rng).unwrap();
+            let exchange = client.log_in(wrong, None, &mut world.rng).unwrap();
             prop_assert_eq!(error(world.run(exchange)), PeerFault::LoginFailed.into());
             prop_assert!(world.server.sessions.values().all(|session| session.user_id().is_none()));
             let spent: Vec<_> = world.server.store.attempts.values().map(|attempts| attempts.count).collect();
             prop_assert_eq!(spent, [1], "a wrong guess is charged");
-            let exchange = client.log_in(right, &mut world.rng).unwrap();
+            let exchange = client.log_in(right, None, &mut world.rng).unwrap();
             prop_assert!(world.run(exchange).unwrap().is_ok());
         }
     }

@@ -38,14 +38,14 @@ proptest! {
         let mut world_1 = world(setup.expose(), testing::MemoryStore::new(), 1);
         let exchange = client(&account).register(&password, &mut world_1.rng).unwrap();
         let registered = world_1.run(exchange).unwrap().unwrap();
-        let exchange = client(&account).log_in(&password, &mut world_1.rng).unwrap();
+        let exchange = client(&account).log_in(&password, None, &mut world_1.rng).unwrap();
         let mut session = world_1.run(exchange).unwrap().unwrap();
         let pending = world_1.generate(&mut session, &kinds).unwrap().unwrap();
         let new = world_1.store(&mut session, &pending).unwrap().unwrap();
 
         let mut world_2 = world(setup.expose(), world_1.server.store.clone(), 2);
         let second = client(&account).pin_server_key(registered.server_key);
-        let exchange = second.log_in(&password, &mut world_2.rng).unwrap();
+        let exchange = second.log_in(&password, None, &mut world_2.rng).unwrap();
         let mut session = world_2.run(exchange).unwrap().unwrap();
         prop_assert_eq!(session.user_id(), registered.user_id);
         let key_ids: Vec<_> = pending.iter().map(PendingSecret::key_id).collect();

@@ -9,8 +9,7 @@
 )]
 
 use keystow::operation::audit::AuditPage;
-use keystow::operation::delete_account::Deleted;
-use keystow::operation::list::ListedPage;
+use keystow::operation::list::ListedSecret;
 use keystow::operation::status::SessionStatus;
 use keystow::testing::{DriveError, InMemoryServer, MemoryStore, Store, converse};
 use keystow::*;
@@ -62,18 +61,31 @@ impl<S: Store> World<S> {
     }
 
     pub fn log_in(&mut self, client: &Client, password: &str) -> Answer<ClientSession, S> {
-        let exchange = client.log_in(password, &mut self.rng).unwrap();
+        self.log_in_with(client, password, None)
+    }
+
+    /// A login on a device that has kept a pin.
+    pub fn log_in_with(&mut self, client: &Client, password: &str, pin: Option<VaultPin>) -> Answer<ClientSession, S> {
+        let exchange = client.log_in(password, pin, &mut self.rng).unwrap();
         self.run(exchange)
     }
 
-    pub fn generate(&mut self, session: &mut ClientSession, kinds: &[Kind]) -> Answer<Vec<PendingSecret>, S> {
+    /// Runs an exchange to its end, and settles what it gives.
+    pub fn settled<T, O>(&mut self, session: &mut ClientSession, exchange: Exchange<O>) -> Answer<T, S>
+    where
+        O: client::Operation<Output = Unsettled<T>>,
+    {
+        Ok(self.run(exchange)?.map(|unsettled| session.settle(unsettled)))
+    }
+
+    pub fn generate(&mut self, session: &mut ClientSession, kinds: &[Kind]) -> Answer<PendingSecrets, S> {
         let exchange = session.generate(kinds, &mut self.rng).unwrap();
         self.run(exchange)
     }
 
-    pub fn store(&mut self, session: &mut ClientSession, pending: &[PendingSecret]) -> Answer<Vec<NewSecret>, S> {
+    pub fn store(&mut self, session: &mut ClientSession, pending: &PendingSecrets) -> Answer<Vec<NewSecret>, S> {
         let exchange = session.store(pending).unwrap();
-        self.run(exchange)
+        self.settled(session, exchange)
     }
 
     pub fn retrieve(&mut self, session: &mut ClientSession, key_ids: &[KeyId]) -> Answer<Vec<RetrievedSecret>, S> {
@@ -112,24 +124,24 @@ impl<S: Store> World<S> {
 
 /// Custody, an exchange each.
 impl<S: Store> World<S> {
-    pub fn import(&mut self, session: &mut ClientSession, secrets: Vec<PlainSecret>) -> Answer<Vec<PendingSecret>, S> {
+    pub fn import(&mut self, session: &mut ClientSession, secrets: Vec<PlainSecret>) -> Answer<PendingSecrets, S> {
         let exchange = session.import(secrets, &mut self.rng).unwrap();
         self.run(exchange)
     }
 
-    pub fn list(&mut self, session: &mut ClientSession, after: Option<KeyId>, limit: u16) -> Answer<ListedPage, S> {
-        let exchange = session.list(after, limit).unwrap();
-        self.run(exchange)
+    pub fn list(&mut self, session: &mut ClientSession) -> Answer<Vec<ListedSecret>, S> {
+        let exchange = session.list().unwrap();
+        self.settled(session, exchange)
     }
 
     pub fn delete(&mut self, session: &mut ClientSession, key_ids: &[KeyId]) -> Answer<(), S> {
         let exchange = session.delete(key_ids).unwrap();
-        self.run(exchange)
+        self.settled(session, exchange)
     }
 
     pub fn change_password(&mut self, session: &mut ClientSession, password: &str) -> Answer<(), S> {
         let exchange = session.change_password(password, &mut self.rng).unwrap();
-        self.run(exchange)
+        self.settled(session, exchange)
     }
 
     pub fn audit(&mut self, session: &mut ClientSession, filter: AuditFilter) -> Answer<AuditPage, S> {
@@ -142,7 +154,7 @@ impl<S: Store> World<S> {
         self.run(exchange)
     }
 
-    pub fn delete_account(&mut self, session: &mut ClientSession) -> Answer<Deleted, S> {
+    pub fn delete_account(&mut self, session: &mut ClientSession) -> Answer<(), S> {
         let exchange = session.delete_account().unwrap();
         self.run(exchange)
     }

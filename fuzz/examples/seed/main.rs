@@ -80,7 +80,7 @@ fn values() -> Vec<(String, Vec<u8>)> {
 
     tap.run("register", client.register("password", rng).expect("a start")).expect("an account");
     tap.run("name-taken", client.register("password", rng).expect("a start"));
-    let mut session = tap.run("log-in", client.log_in("password", rng).expect("a start")).expect("a session");
+    let mut session = tap.run("log-in", client.log_in("password", None, rng).expect("a start")).expect("a session");
     let kinds = [Kind::Bytes(32), Kind::Secp256k1, Kind::Ed25519];
     let pending = tap.run("generate", session.generate(&kinds, rng).expect("a start")).expect("secrets");
     tap.run("store", session.store(&pending).expect("a start"));

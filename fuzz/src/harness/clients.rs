@@ -24,7 +24,7 @@ pub struct Clients {
     pub(super) deployment: Deployment,
     pub(super) devices: Vec<ClientSession>,
     /// Batches of pending secrets, and the IDs of all of them.
-    pub(super) batches: Vec<Vec<PendingSecret>>,
+    pub(super) batches: Vec<PendingSecrets>,
     pub(super) key_ids: Vec<KeyId>,
     /// Who has stored records that no client can open.
     pub(super) spoiled: BTreeSet<UserId>,
@@ -201,7 +201,7 @@ impl Clients {
         for person in self.people.clone() {
             if let Some(row) = self.deployment.store.accounts.get(person.account()) {
                 let user_id = row.user_id;
-                let exchange = person.log_in(PASSWORD, &mut self.rng).unwrap();
+                let exchange = person.log_in(PASSWORD, None, &mut self.rng).unwrap();
                 let device = self.run_well(exchange);
                 assert_eq!(device.user_id(), user_id);
                 self.look_round(device);

@@ -17,7 +17,7 @@ pub struct Forged {
 /// What a forgery is made from.
 pub struct Material<'a> {
     pub user_id: UserId,
-    pub batches: &'a [Vec<PendingSecret>],
+    pub batches: &'a [PendingSecrets],
     pub key_ids: &'a [KeyId],
     pub store: &'a MemoryStore,
 }

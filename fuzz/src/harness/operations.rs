@@ -35,7 +35,7 @@ impl Clients {
     pub(super) fn log_in(&mut self, person: u8, guess: bool, randomness: Randomness) -> Started {
         let (client, rng) = (self.person(person), &mut self.draw(randomness));
         let name = client.account().clone();
-        let exchange = client.log_in(if guess { "123456" } else { PASSWORD }, rng).unwrap();
+        let exchange = client.log_in(if guess { "123456" } else { PASSWORD }, None, rng).unwrap();
         Some(under_way(exchange, move |session| End::LoggedIn(name.clone(), guess, Box::new(session))))
     }
 

@@ -27,7 +27,7 @@ pub trait UnderWay {
 pub enum End {
     Registered(AccountName, Registered),
     LoggedIn(AccountName, bool, Box<ClientSession>),
-    Pending(Vec<PendingSecret>),
+    Pending(PendingSecrets),
     Stored(UserId, Vec<NewSecret>),
     Retrieved(UserId, Vec<KeyId>, Vec<RetrievedSecret>),
     Listed(UserId, ListedPage),

@@ -6,13 +6,13 @@ use alloc::vec::Vec;
 
 use super::{
     Probe, account_query, append, charge, create, credential, entry, expect, guarded, key_id, numbered, on, record,
-    store, user, window,
+    standing, store, user, window,
 };
-use crate::id::{CredentialId, SessionId, UserId};
+use crate::id::{SessionId, UserId};
 use crate::storage::query::Answer;
 use crate::storage::{
-    Action, AuditAbout, AuditEntry, AuditFilter, AuditQuery, Change, Conflict, Guard, Outcome, Query, Record,
-    SecretsPageQuery, Transaction,
+    Action, AuditAbout, AuditEntry, AuditFilter, AuditQuery, Change, Conflict, Guard, HeadsQuery, Outcome, Query,
+    Record, SecretsPageQuery, Standing, Transaction,
 };
 use crate::testing::Store;
 
@@ -43,14 +43,14 @@ fn log(entry: &AuditEntry) -> Transaction {
 impl<S: Store> Probe<S> {
     fn expect_page(
         &mut self,
-        (user_id, found): (UserId, Option<CredentialId>),
+        (user_id, found): (UserId, Option<Standing>),
         (after, limit): (Option<u8>, u16),
         expected: &[(u8, u64)],
     ) -> Result<(), String> {
         let query = SecretsPageQuery::new(user_id, after.map(key_id), limit);
         match self.read(&Query::SecretsPage(query.clone()))? {
-            Answer::SecretsPage { query: answered, credential, records } if answered == query => {
-                expect("the page's credential", credential, found)?;
+            Answer::SecretsPage { query: answered, standing, records } if answered == query => {
+                expect("where the page's account stands", standing, found)?;
                 expect("the page", records, numbered(expected)?)
             }
             _ => Err("another query was answered".to_string()),
@@ -63,13 +63,13 @@ impl<S: Store> Probe<S> {
 
     fn expect_trail_of(
         &mut self,
-        found: Option<CredentialId>,
+        found: Option<Standing>,
         query: AuditQuery,
         expected: &[&AuditEntry],
     ) -> Result<(), String> {
         match self.read(&Query::Audit(query.clone()))? {
-            Answer::Audit { query: answered, credential, entries } if answered == query => {
-                expect("the trail's credential", credential, found)?;
+            Answer::Audit { query: answered, standing, entries } if answered == query => {
+                expect("where the trail's account stands", standing, found)?;
                 let entries: Result<Vec<_>, _> = entries.iter().map(|bytes| AuditEntry::from_bytes(bytes)).collect();
                 expect("the trail", entries.map_err(|error| error.to_string())?.iter().collect(), expected.to_vec())
             }
@@ -79,7 +79,7 @@ impl<S: Store> Probe<S> {
 }
 
 pub(super) fn page_is_ordered<S: Store>(probe: &mut Probe<S>) -> Result<(), String> {
-    let owner = (user(1), Some(credential(1)));
+    let owner = (user(1), standing(1, 0));
     probe.apply(&create("one", 1, 1)?, Outcome::Applied)?;
     probe.expect_page(owner, (None, 256), &[])?;
     // The neighbours in a table that is ordered by user and key ID.
@@ -147,8 +147,8 @@ pub(super) fn credential_is_replaced<S: Store>(probe: &mut Probe<S>) -> Result<(
     probe.apply(&replace(9, 3)?, Outcome::Applied)?;
     probe.expect_account("one", Some(9))?;
     probe.expect_account("two", Some(2))?;
-    probe.expect_page((user(1), Some(credential(9))), (None, 256), &[(1, 10)])?;
-    probe.expect_page((user(2), Some(credential(2))), (None, 256), &[])?;
+    probe.expect_page((user(1), standing(9, 0)), (None, 256), &[(1, 10)])?;
+    probe.expect_page((user(2), standing(2, 0)), (None, 256), &[])?;
     // The same request again finds its entry before its guard. Another session's comes too late.
     probe.apply(&replace(9, 3)?, Outcome::Repeated)?;
     probe.apply(&replace(8, 4)?, conflict)?;
@@ -167,7 +167,7 @@ pub(super) fn purge_is_complete<S: Store>(probe: &mut Probe<S>) -> Result<(), St
     probe.apply(&delete(&[(2, 20, 21)], 2, 3)?, Outcome::Applied)?;
     probe.apply(&purge(&[1, 2, 3], 2, 4), Outcome::Applied)?;
     probe.expect_secrets(user(1), &[(4, 40)])?;
-    probe.expect_page((user(1), Some(credential(1))), (None, 256), &[(4, 40)])?;
+    probe.expect_page((user(1), standing(1, 0)), (None, 256), &[(4, 40)])?;
     probe.expect_secrets(user(2), &[(1, 90)])?;
     probe.apply(&purge(&[1, 2, 3], 2, 4), Outcome::Repeated)?;
     probe.apply(&purge(&[1], 2, 5), Outcome::Applied)?;
@@ -180,7 +180,7 @@ pub(super) fn account_is_deleted<S: Store>(probe: &mut Probe<S>) -> Result<(), S
     let trail = |number| AuditQuery::new(user(number), AuditFilter::default(), None, 256);
     for (name, number) in [("one", 1), ("two", 2)] {
         probe.apply(&create(name, number, number)?, Outcome::Applied)?;
-        probe.apply(&append(user(number), 0, number, 1), Outcome::Applied)?;
+        probe.apply(&append(user(number), 1, number, 1)?, Outcome::Applied)?;
     }
     probe.apply(&on(&query, charge(1)), Outcome::Applied)?;
     let change = Change::DeleteAccount { name: query.name().clone(), user_id: user(1) };
@@ -195,16 +195,16 @@ pub(super) fn account_is_deleted<S: Store>(probe: &mut Probe<S>) -> Result<(), S
     probe.apply(&store(&[(1, 10)], 3, 3)?, conflict)?;
     probe.expect_account("two", Some(2))?;
     let (registered, appended) = (entry(user(2), 2, 1, true), entry(user(2), 9, 1, true));
-    probe.expect_trail_of(Some(credential(2)), trail(2), &[&registered, &appended])?;
-    probe.apply(&append(user(2), 0, 2, 2), Outcome::Conflict(Conflict::Head))?;
-
-    probe.apply(&append(user(1), 0, 1, 7), Outcome::Applied)?;
+    probe.expect_trail_of(standing(2, 1), trail(2), &[&registered, &appended])?;
+    probe.expect_heads(HeadsQuery::new(user(2), Some(0), 256), standing(2, 1), &[(0, 2), (1, 2)])?;
+    probe.expect_heads(HeadsQuery::new(user(1), Some(0), 256), None, &[])?;
+    probe.apply(&append(user(1), 2, 1, 7)?, Outcome::Conflict(Conflict::Head))?;
 
     // The name is free, the user ID never again: a late upload doesn't bring the account back.
     probe.apply(&create("one", 1, 1)?, Outcome::Conflict(Conflict::UserIdTaken))?;
     probe.expect_account("one", None)?;
     probe.apply(&create("one", 3, 4)?, Outcome::Applied)?;
-    probe.apply(&append(user(3), 0, 1, 1), Outcome::Applied)?;
+    probe.apply(&append(user(3), 1, 1, 1)?, Outcome::Applied)?;
     probe.expect_account("one", Some(3))
 }
 

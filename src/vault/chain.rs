@@ -1,0 +1,232 @@
+//! The chain of vault heads, from the inside: what a head says, how the next one is made, what a set of secrets comes to.
+
+use alloc::vec::Vec;
+use core::fmt;
+
+use subtle::ConstantTimeEq;
+use zeroize::Zeroize;
+
+use super::Vault;
+use crate::error::{CallerFault, Error, VaultFault};
+use crate::head::{SealedHead, VaultPin};
+use crate::id::{KeyId, UserId};
+use crate::message::Wrap;
+use crate::secret::{Key, SecretBytes};
+use crate::suite::{VERSION, hmac_sha256, label, open_secret, seal_secret, sha256};
+
+/// A set of secrets: how many, and the XOR of their elements, which never leaves the client unsealed (an XOR that others
+/// see falls to linear algebra).
+pub struct Tally {
+    count: u64,
+    digest: Key,
+}
+
+/// A head, opened.
+pub(crate) struct Head {
+    pin: VaultPin,
+    prev: [u8; 32],
+    tally: Tally,
+    credential: [u8; 32],
+}
+
+/// What a change does to the head.
+#[derive(Debug)]
+pub enum HeadChange {
+    /// These secrets come.
+    Add(Tally),
+    /// These secrets go.
+    Remove(Tally),
+    /// The vault key is wrapped anew.
+    Credential([u8; 32]),
+    /// The account is being deleted: all secrets go, and nothing comes after.
+    Close,
+}
+
+/// The credential tag of a closed vault: no wrap has it.
+const CLOSED: [u8; 32] = [0; 32];
+
+/// The credential tag: `SHA-256("keystow v1 credential tag" ‖ wrap)`.
+pub(crate) fn credential_tag(wrap: &Wrap) -> [u8; 32] {
+    sha256(&[label::CREDENTIAL_TAG, wrap])
+}
+
+impl Tally {
+    /// The empty set.
+    pub(crate) fn empty() -> Self {
+        Self { count: 0, digest: Key::write(|_| ()) }
+    }
+
+    /// Two sets that have nothing in common, together.
+    pub(crate) fn plus(&self, other: &Self) -> Self {
+        Self { count: self.count.saturating_add(other.count), digest: xor(&self.digest, &other.digest) }
+    }
+
+    /// A set without one of its subsets. (Of something else: what no set comes to. The server refuses it before.)
+    fn minus(&self, other: &Self) -> Self {
+        Self { count: self.count.saturating_sub(other.count), digest: xor(&self.digest, &other.digest) }
+    }
+
+    fn is(&self, other: &Self) -> bool {
+        self.count == other.count && bool::from(self.digest.ct_eq(&other.digest))
+    }
+
+    /// Compares what was listed with what there should be.
+    pub(crate) fn check(&self, expected: &Head) -> Result<(), VaultFault> {
+        match &expected.tally {
+            Self { count, .. } if *count != self.count => {
+                Err(VaultFault::Count { expected: *count, listed: self.count })
+            }
+            expected if self.is(expected) => Ok(()),
+            _ => Err(VaultFault::Digest),
+        }
+    }
+}
+
+fn xor(a: &Key, b: &Key) -> Key {
+    Key::write(|out| {
+        for ((out, a), b) in out.iter_mut().zip(a.expose()).zip(b.expose()) {
+            *out = a ^ b;
+        }
+    })
+}
+
+impl Head {
+    /// The epoch and hash that the head is known by.
+    pub(crate) fn pin(&self) -> VaultPin {
+        self.pin
+    }
+
+    /// Whether the account is being deleted.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.credential == CLOSED
+    }
+
+    /// Whether it was sealed while this wrap was the account's, so far as that can be said of a closed vault.
+    pub(crate) fn has_credential(&self, wrap: &Wrap) -> bool {
+        self.is_closed() || self.credential == credential_tag(wrap)
+    }
+
+    /// Whether it is the link right behind `before`.
+    pub(crate) fn follows(&self, before: &Self) -> bool {
+        before.pin.epoch.checked_add(1) == Some(self.pin.epoch) && self.prev == before.pin.hash
+    }
+
+    /// Whether the step from `before` to this head was this change.
+    pub(crate) fn made(&self, before: &Self, change: &HeadChange) -> bool {
+        match change {
+            HeadChange::Add(set) => self.tally.is(&before.tally.plus(set)),
+            HeadChange::Remove(set) => self.tally.is(&before.tally.minus(set)),
+            HeadChange::Credential(tag) => self.credential == *tag && before.credential != *tag,
+            HeadChange::Close => self.is_closed(),
+        }
+    }
+}
+
+impl Vault {
+    /// A set of secrets, each once: the element of one is `HMAC-SHA-256(element key, key ID)`.
+    ///
+    /// # Errors
+    /// None in practice.
+    pub(crate) fn tally<'a>(&self, key_ids: impl IntoIterator<Item = &'a KeyId>) -> Result<Tally, Error> {
+        let mut tally = Tally::empty();
+        for key_id in key_ids {
+            let mut element = hmac_sha256(&self.element_key, &[key_id.as_bytes()])?;
+            tally.digest.update(|digest| digest.iter_mut().zip(&element).for_each(|(byte, other)| *byte ^= other));
+            element.zeroize();
+            tally.count = tally.count.saturating_add(1);
+        }
+        Ok(tally)
+    }
+
+    /// The first head of the chain, made at registration: no secrets, and the first wrap.
+    pub(crate) fn first_head(&self, wrap: &Wrap, nonce: [u8; 12]) -> Result<SealedHead, Error> {
+        let (sealed, _) = self.seal_head(0, [0; 32], Tally::empty(), credential_tag(wrap), nonce)?;
+        Ok(sealed)
+    }
+
+    /// The head after `before`, moved on by `change`; without one it says the same again.
+    ///
+    /// # Errors
+    /// [`CallerFault::VaultClosed`] for a change after a closed head.
+    pub(crate) fn next_head(
+        &self,
+        before: &Head,
+        change: Option<&HeadChange>,
+        nonce: [u8; 12],
+    ) -> Result<(SealedHead, Head), Error> {
+        if before.is_closed() && change.is_some() {
+            return Err(CallerFault::VaultClosed.into());
+        }
+        let same = || before.tally.plus(&Tally::empty());
+        let (tally, credential) = match change {
+            None => (same(), before.credential),
+            Some(HeadChange::Add(set)) => (before.tally.plus(set), before.credential),
+            Some(HeadChange::Remove(set)) => (before.tally.minus(set), before.credential),
+            Some(HeadChange::Credential(tag)) => (same(), *tag),
+            Some(HeadChange::Close) => (Tally::empty(), CLOSED),
+        };
+        let epoch = before.pin.epoch.checked_add(1).ok_or(CallerFault::SequenceExhausted)?;
+        self.seal_head(epoch, before.pin.hash, tally, credential, nonce)
+    }
+
+    /// `epoch[8] ‖ nonce[12] ‖ AES-256-GCM-SIV(head key, nonce, AAD, prev[32] ‖ count[8] ‖ digest[32] ‖ credential[32])`.
+    fn seal_head(
+        &self,
+        epoch: u64,
+        prev: [u8; 32],
+        tally: Tally,
+        credential: [u8; 32],
+        nonce: [u8; 12],
+    ) -> Result<(SealedHead, Head), Error> {
+        let damaged = || VaultFault::DamagedHead { epoch };
+        let contents =
+            SecretBytes::concat(&[&prev, &tally.count.to_be_bytes(), tally.digest.expose().as_slice(), &credential]);
+        let sealed = seal_secret(&self.head_key, nonce, &head_aad(self.user_id, epoch), contents.expose())?;
+        let bytes: Vec<u8> = [&epoch.to_be_bytes()[..], &nonce, &sealed].concat();
+        let sealed = SealedHead::from_bytes(bytes.as_slice().try_into().map_err(|_| damaged())?);
+        let head = Head { pin: sealed.pin(), prev, tally, credential };
+        Ok((sealed, head))
+    }
+
+    /// Opens a head: a device of this vault sealed it, for this epoch. Whether it is part of the chain shows by
+    /// [`Head::follows`].
+    ///
+    /// # Errors
+    /// [`VaultFault::DamagedHead`].
+    pub(crate) fn open_head(&self, sealed: &SealedHead) -> Result<Head, Error> {
+        let epoch = sealed.epoch();
+        let aad = head_aad(self.user_id, epoch);
+        let open = || {
+            let (_, rest) = sealed.as_bytes().split_first_chunk::<8>()?;
+            let (nonce, body) = rest.split_first_chunk::<12>()?;
+            let contents = open_secret(&self.head_key, *nonce, &aad, body).ok()?;
+            let (prev, rest) = contents.expose().split_first_chunk::<32>()?;
+            let (count, rest) = rest.split_first_chunk::<8>()?;
+            let (digest, rest) = rest.split_first_chunk::<32>()?;
+            let tally = Tally { count: u64::from_be_bytes(*count), digest: Key::write(|out| *out = *digest) };
+            Some(Head { pin: sealed.pin(), prev: *prev, tally, credential: rest.try_into().ok()? })
+        };
+        Ok(open().ok_or(VaultFault::DamagedHead { epoch })?)
+    }
+}
+
+/// `version[1] ‖ user_id[16] ‖ epoch[8]`, big-endian.
+fn head_aad(user_id: UserId, epoch: u64) -> [u8; 25] {
+    let mut aad = [VERSION; 25];
+    for (byte, value) in aad.iter_mut().skip(1).zip(user_id.as_bytes().iter().chain(&epoch.to_be_bytes())) {
+        *byte = *value;
+    }
+    aad
+}
+
+impl fmt::Debug for Tally {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tally").field("count", &self.count).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Head {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Head").field("pin", &self.pin).field("tally", &self.tally).finish_non_exhaustive()
+    }
+}
