@@ -68,6 +68,8 @@ pub struct List {
     start: VaultPin,
     /// The head that the pages are compared with.
     tip: Arc<Head>,
+    /// Whether they are: not when a vault is salvaged.
+    verified: bool,
     /// What the pages so far hold, shared with the states before.
     pages: Vec<Arc<[ListedSecret]>>,
     tally: Arc<Tally>,
@@ -87,10 +89,26 @@ impl ClientSession {
     /// # Errors
     /// [`crate::CallerFault::VaultClosed`], [`crate::CallerFault::SequenceExhausted`].
     pub fn list(&mut self) -> Result<Exchange<List>, Error> {
-        let (tip, vault) = (Arc::clone(self.open_tip()?), Arc::clone(self.vault()));
-        let start = tip.pin();
+        self.open_tip()?;
+        self.start_list(true)
+    }
+
+    /// Starts to list what is left of a vault that isn't right any more ([`VaultFault`]), so that a person can save it.
+    ///
+    /// **Nothing shows that this list is complete, or new.** Each secret in it is the person's own all the same: its record
+    /// was opened.
+    ///
+    /// # Errors
+    /// [`crate::CallerFault::SequenceExhausted`].
+    pub fn salvage(&mut self) -> Result<Exchange<List>, Error> {
+        self.start_list(false)
+    }
+
+    fn start_list(&mut self, verified: bool) -> Result<Exchange<List>, Error> {
+        let (tip, vault) = (Arc::clone(self.tip()), Arc::clone(self.vault()));
+        let (start, line) = (tip.pin(), self.line()?);
         let (pages, tally) = (Vec::new(), Arc::new(Tally::empty()));
-        let list = List { line: self.line()?, vault, start, tip, pages, tally, after: None, follow: None };
+        let list = List { line, vault, start, tip, verified, pages, tally, after: None, follow: None };
         let message = list.line.send(&list.request())?;
         Ok(Exchange::new(list, message))
     }
@@ -124,12 +142,12 @@ impl List {
     }
 
     fn take(&self, page: Reply) -> Result<Next<Self>, Error> {
-        let known = self.tip.pin().epoch();
-        if page.epoch < known {
-            return Err(VaultFault::RolledBack { known, shown: page.epoch }.into());
-        }
-        if page.epoch > known {
-            return self.catch_up();
+        match (self.tip.pin().epoch(), page.epoch) {
+            (known, shown) if self.verified && shown < known => {
+                return Err(VaultFault::RolledBack { known, shown }.into());
+            }
+            (known, shown) if self.verified && shown > known => return self.catch_up(),
+            _ => {}
         }
         let (next, secrets) = (page.next, self.open(page)?);
         let tally = self.tally.plus(&self.vault.tally(secrets.iter().map(|secret| &secret.key_id))?);
@@ -138,7 +156,9 @@ impl List {
         if next.is_some() {
             return Self { pages, tally: Arc::new(tally), after: next, ..self.clone() }.go_on();
         }
-        tally.check(&self.tip)?;
+        if self.verified {
+            tally.check(&self.tip)?;
+        }
         let all = pages.iter().flat_map(|page| page.iter().copied()).collect();
         Ok(Next::Done(Ok(Unsettled::new(self.line.clone(), self.start, Arc::clone(&self.tip), all))))
     }
@@ -177,7 +197,8 @@ impl Operation for List {
     fn advance(&self, message: ServerMessage) -> Result<Next<Self>, Error> {
         match (&self.follow, self.line.receive(message)?) {
             (None, super::Reply::List(page)) => self.take(page),
-            (None, super::Reply::Refused(Refusal::HeadMoved)) => self.catch_up(),
+            (None, super::Reply::Refused(Refusal::HeadMoved)) if self.verified => self.catch_up(),
+            (None, super::Reply::Refused(Refusal::HeadMoved)) => self.clone().go_on(),
             (_, super::Reply::Refused(refusal)) => Ok(Next::Done(Err(refusal))),
             (Some(follow), super::Reply::Heads(heads)) => match follow.take(&self.vault, heads, None)? {
                 Followed::More(follow) => Self { follow: Some(follow), ..self.clone() }.go_on(),

@@ -1,0 +1,272 @@
+//! A malicious server, or a restored backup, that shows an older vault, an older password's record, or different
+//! histories to different devices.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects
+)]
+
+mod support;
+mod vault;
+
+use keystow::operation::Reply;
+use keystow::testing::{MemoryStore, hostile};
+use keystow::*;
+use support::{PASSWORD, World, error};
+use vault::{Lie, NEW_PASSWORD, Scene};
+
+fn fault(fault: VaultFault) -> Error {
+    fault.into()
+}
+
+/// A login on a device with this pin that must fail.
+fn login_fault(scene: &mut Scene, password: &str, pin: Option<VaultPin>) -> Error {
+    let Scene { world, client, .. } = scene;
+    error(world.log_in_with(client, password, pin))
+}
+
+#[test]
+fn a_vault_that_is_put_back_to_any_earlier_state_is_noticed_by_the_next_pinned_login() {
+    let steps = Scene::new(1).past.len();
+    for step in 0..steps {
+        let mut scene = Scene::new(1);
+        let known = scene.session.pin();
+        let past = scene.past[step].clone();
+        let shown = past.accounts[scene.client.account()].epoch;
+        // The password that the record was made with works: OPAQUE has nothing to say about the age of a record.
+        let password = if shown < 5 { PASSWORD } else { NEW_PASSWORD };
+        scene.world.server.store = past;
+        let rolled_back = fault(VaultFault::RolledBack { known: known.epoch(), shown });
+        assert_eq!(login_fault(&mut scene, password, Some(known)), rolled_back, "step {step}");
+    }
+    assert_eq!(steps, 6);
+}
+
+#[test]
+fn a_vault_that_is_put_back_during_a_session_is_noticed_by_the_next_list_and_the_next_change() {
+    for step in 0..6 {
+        let mut scene = Scene::new(1);
+        let known = scene.session.pin().epoch();
+        let past = scene.past[step].clone();
+        let shown = past.accounts[scene.client.account()].epoch;
+        scene.put_back(past);
+        let rolled_back = fault(VaultFault::RolledBack { known, shown });
+        assert_eq!(scene.list(), Err(rolled_back.to_string()), "step {step}");
+        let exchange = scene.session.store(&scene.fresh).unwrap();
+        let told = scene.drive(exchange, &mut Lie::none()).map(|_| ());
+        assert_eq!(told, Err(rolled_back.to_string()), "step {step}");
+    }
+}
+
+/// The limit that the documents name: there is nothing to compare with.
+#[test]
+fn without_a_pin_a_vault_that_was_put_back_whole_looks_like_the_newest_and_the_login_says_so() {
+    let mut scene = Scene::new(1);
+    let known = scene.session.pin();
+    scene.world.server.store = scene.past[5].clone();
+    let mut session = scene.world.log_in(&scene.client, NEW_PASSWORD).unwrap().unwrap();
+    assert_eq!(session.trust(), VaultTrust::FirstUse);
+    assert_eq!(scene.world.list(&mut session).unwrap().unwrap().len(), 3);
+    // Another device's pin, compared, says what happened.
+    let exchange = session.verify_pin(known).unwrap();
+    let rolled_back = VaultFault::RolledBack { known: known.epoch(), shown: session.pin().epoch() };
+    assert_eq!(error(scene.world.run(exchange)), fault(rolled_back));
+}
+
+/// Rule 15's gap: the old password with an old copy of the record still opens the vault key.
+#[test]
+fn an_old_passwords_record_beside_the_newest_heads_is_noticed_with_and_without_a_pin() {
+    for pinned in [true, false] {
+        let mut scene = Scene::new(1);
+        let name = scene.client.account().clone();
+        let old = scene.past[4].accounts[&name].clone();
+        let row = scene.world.server.store.accounts.get_mut(&name).unwrap();
+        (row.credential, row.record) = (old.credential, old.record);
+        let pin = pinned.then_some(scene.session.pin());
+        assert_eq!(login_fault(&mut scene, PASSWORD, pin), fault(VaultFault::Credential));
+    }
+}
+
+#[test]
+fn the_newest_record_beside_older_heads_is_noticed_even_without_a_pin() {
+    for (epoch, noticed) in [(4, true), (3, true), (0, true), (5, false)] {
+        let mut scene = Scene::new(1);
+        let (name, user_id) = (scene.client.account().clone(), scene.session.user_id());
+        let MemoryStore { accounts, heads, .. } = &mut scene.world.server.store;
+        accounts.get_mut(&name).unwrap().epoch = epoch;
+        heads.retain(|(owner, at), _| *owner != user_id || *at <= epoch);
+        let outcome = scene.world.log_in(&scene.client, NEW_PASSWORD);
+        match outcome {
+            // Epoch 5 is the change of password itself: older, but of the same record.
+            Ok(session) => assert!(!noticed && session.unwrap().trust() == VaultTrust::FirstUse),
+            outcome => assert!(noticed && error(outcome) == fault(VaultFault::Credential), "epoch {epoch}"),
+        }
+    }
+}
+
+/// Two devices of one person that the server has shown two histories: each has stored a secret that the other doesn't see.
+struct Fork {
+    world: World,
+    client: Client,
+    one: ClientSession,
+    other: ClientSession,
+    /// The store that the other device was shown.
+    others_store: MemoryStore,
+}
+
+impl Fork {
+    fn new(longer_by: usize) -> Self {
+        let mut world = support::world(7);
+        let (client, mut one) = world.person("ada");
+        world.secret(&mut one, Kind::Bytes(32));
+        let pin = Some(one.pin());
+        let mut other = world.log_in_with(&client, PASSWORD, pin).unwrap().unwrap();
+        let common = world.server.store.clone();
+        world.secret(&mut one, Kind::Bytes(32));
+        let ones_store = std::mem::replace(&mut world.server.store, common);
+        for _ in 0..=longer_by {
+            world.secret(&mut other, Kind::Bytes(32));
+        }
+        let others_store = std::mem::replace(&mut world.server.store, ones_store);
+        Self { world, client, one, other, others_store }
+    }
+
+    fn show_the_others_store(&mut self) {
+        self.world.server.store = self.others_store.clone();
+    }
+}
+
+#[test]
+fn a_fork_is_noticed_by_whichever_device_sees_the_others_branch() {
+    for longer_by in [0, 1] {
+        let forked = fault(VaultFault::Forked { epoch: 2 });
+        // By a login with the pin,
+        let mut fork = Fork::new(longer_by);
+        let pin = Some(fork.one.pin());
+        fork.show_the_others_store();
+        assert_eq!(error(fork.world.log_in_with(&fork.client, PASSWORD, pin)), forked);
+        // by the next change of a session,
+        let mut fork = Fork::new(longer_by);
+        let pending = fork.world.generate(&mut fork.one, &[Kind::Bytes(32)]).unwrap().unwrap();
+        fork.show_the_others_store();
+        let stored = fork.world.store(&mut fork.one, &pending);
+        // Where both branches are as long, nothing is in the way of a change; the list behind it shows the other's secret.
+        if longer_by == 0 {
+            assert!(stored.unwrap().is_ok());
+            assert_eq!(error(fork.world.list(&mut fork.one)), fault(VaultFault::Digest));
+        } else {
+            assert_eq!(error(stored), forked);
+        }
+        // by the next list of a session,
+        let mut fork = Fork::new(longer_by);
+        fork.show_the_others_store();
+        let listed = error(fork.world.list(&mut fork.one));
+        assert_eq!(listed, if longer_by == 0 { fault(VaultFault::Digest) } else { forked.clone() });
+        // or by the other device, on the one's branch.
+        let mut fork = Fork::new(longer_by);
+        let known = fork.other.pin().epoch();
+        let listed = error(fork.world.list(&mut fork.other));
+        let rolled_back = fault(VaultFault::RolledBack { known, shown: 2 });
+        assert_eq!(listed, if longer_by == 0 { fault(VaultFault::Digest) } else { rolled_back });
+    }
+}
+
+#[test]
+fn a_fork_is_noticed_when_pins_are_compared_from_either_side() {
+    for longer_by in [0, 1] {
+        let mut fork = Fork::new(longer_by);
+        let exchange = fork.one.verify_pin(fork.other.pin()).unwrap();
+        let (known, shown) = (fork.other.pin().epoch(), fork.one.pin().epoch());
+        let hidden = fault(VaultFault::RolledBack { known, shown });
+        let forked = fault(VaultFault::Forked { epoch: 2 });
+        assert_eq!(error(fork.world.run(exchange)), if longer_by == 0 { forked.clone() } else { hidden });
+        fork.show_the_others_store();
+        let exchange = fork.other.verify_pin(fork.one.pin()).unwrap();
+        assert_eq!(error(fork.world.run(exchange)), forked);
+    }
+}
+
+/// A head that lost its race is as well sealed as the one that won.
+#[test]
+fn a_head_that_lost_its_race_does_not_pass_for_the_one_that_won() {
+    let mut world = support::world(8);
+    let (client, mut one) = world.person("ada");
+    let mut other = world.log_in_with(&client, PASSWORD, Some(one.pin())).unwrap().unwrap();
+    let lost = world.generate(&mut one, &[Kind::Bytes(32)]).unwrap().unwrap();
+    // The server keeps what the first proposal would have written, and tells its device that another was faster.
+    let before = world.server.store.clone();
+    let mut exchange = one.store(&lost).unwrap();
+    world.send(exchange.message()).unwrap();
+    let branch = std::mem::replace(&mut world.server.store, before);
+    world.secret(&mut other, Kind::Bytes(32));
+    let refused = head_moved(&world, &exchange);
+    assert!(exchange.receive(refused).unwrap().is_none());
+    let stored = world.run(exchange).unwrap().unwrap();
+    one.settle(stored);
+    assert_eq!(one.pin().epoch(), 2);
+    assert_eq!(world.list(&mut one).unwrap().unwrap().len(), 2);
+    // Either device notices the branch: the lost head is not the one of epoch 1 that it knows.
+    let (ones, others) = (one.pin(), other.pin());
+    world.server.store = branch;
+    let rolled_back = fault(VaultFault::RolledBack { known: 2, shown: 1 });
+    assert_eq!(error(world.log_in_with(&client, PASSWORD, Some(ones))), rolled_back);
+    assert_eq!(error(world.log_in_with(&client, PASSWORD, Some(others))), fault(VaultFault::Forked { epoch: 1 }));
+}
+
+/// The refusal that tells a device that another was faster.
+fn head_moved<O: client::Operation>(world: &World, exchange: &Exchange<O>) -> ServerMessage {
+    let ClientMessage::Frame(Frame { session_id, sequence, .. }) = exchange.message() else { panic!("no frame") };
+    let session = &world.server.sessions[session_id];
+    let reply = Reply::Refused(Refusal::HeadMoved);
+    hostile::reply(session, *session_id, *sequence, &reply).unwrap()
+}
+
+/// XOR forgets what is in it twice: a server that could have a secret stored twice and another deleted twice could exchange
+/// the one for the other. It can have neither.
+#[test]
+fn a_store_and_a_deletion_that_are_repeated_at_the_servers_wish_do_not_exchange_secrets() {
+    let mut scene = Scene::new(3);
+    let user_id = scene.session.user_id();
+    let first = scene.stored.key_ids().next().unwrap();
+    // A deletion whose answer was lost: the server puts the record back and has it deleted again.
+    let deleted = scene.world.server.store.secrets[&(user_id, scene.kept[0])].clone();
+    scene.world.delete(&mut scene.session, &[scene.kept[0]]).unwrap().unwrap();
+    scene.world.server.store.secrets.insert((user_id, scene.kept[0]), deleted.clone());
+    scene.world.delete(&mut scene.session, &[scene.kept[0]]).unwrap().unwrap();
+    // A store whose answer was lost: the server forgets the record and has it stored again.
+    scene.world.server.store.secrets.remove(&(user_id, first));
+    let again = scene.world.store(&mut scene.session, &scene.stored).unwrap().unwrap();
+    assert!(again[0].already_stored, "the chain says so, whatever the server says");
+    // What would pass if both had counted twice: the deleted one for the stored one. And what is true.
+    let truth = scene.world.server.store.clone();
+    scene.world.server.store.secrets.insert((user_id, scene.kept[0]), deleted);
+    for listed in [Some(first), None] {
+        if let Some(first) = listed {
+            scene.world.server.store.secrets.remove(&(user_id, first));
+        } else {
+            scene.world.server.store = truth.clone();
+        }
+        let told = error(scene.world.list(&mut scene.session));
+        assert!(matches!(told, Error::Peer(PeerFault::Vault(VaultFault::Count { .. }))), "{told:?}");
+    }
+}
+
+#[test]
+fn a_server_that_claims_to_have_what_no_head_took_up_is_not_believed() {
+    let mut scene = Scene::new(4);
+    let user_id = scene.session.user_id();
+    // The record is there, so an honest server's code says `repeated`; the head isn't.
+    let mut world = scene.world;
+    let before = world.server.store.clone();
+    world.store(&mut scene.session, &scene.fresh).unwrap().unwrap();
+    let key = (user_id, scene.fresh.key_ids().next().unwrap());
+    let record = world.server.store.secrets[&key].clone();
+    world.server.store = before;
+    world.server.store.secrets.insert(key, record);
+    let (name, pin) = (scene.client.account().clone(), scene.other_pin);
+    assert!(world.server.store.accounts.contains_key(&name));
+    let mut session = world.log_in_with(&scene.client, NEW_PASSWORD, Some(pin)).unwrap().unwrap();
+    assert_eq!(error(world.store(&mut session, &scene.fresh)), fault(VaultFault::NotStored));
+}
