@@ -8,16 +8,17 @@
     clippy::arithmetic_side_effects
 )]
 
+mod holdings;
 mod hostile;
 mod support;
 
 use core::time::Duration;
 
-use hostile::{ask, ended, frame, sealed};
-use keystow::operation::delete_account::Deleted;
+use holdings::{request, settled, step};
+use hostile::{ask, ended, frame};
 use keystow::operation::status::SessionStatus;
 use keystow::operation::{
-    Reply, Request, audit, change_password, delete, delete_account, generate, list, log_out, retrieve, status, store,
+    Reply, Request, audit, change_password, delete_account, generate, heads, list, log_out, retrieve, status,
 };
 use keystow::testing::{InMemoryServer, MemoryStore, Store, hostile as peer};
 use keystow::*;
@@ -42,7 +43,7 @@ fn imported_bytes_of_every_length_come_back_with_their_origin() {
         let kind = Kind::Bytes(u32::try_from(bytes.len()).unwrap());
         assert_eq!((secret.expose(), secret.kind(), secret.origin()), (&bytes[..], kind, Origin::Imported));
     }
-    let listed = world.list(&mut session, None, 256).unwrap().unwrap().secrets;
+    let listed = world.list(&mut session).unwrap().unwrap();
     assert_eq!(listed.iter().map(|secret| secret.origin).collect::<Vec<_>>(), [Origin::Imported; 3]);
     for (len, bytes) in [(0, vec![]), (65_537, vec![0; 65_537])] {
         let fault = CallerFault::SecretLength { len, max: 65_536 };
@@ -71,7 +72,7 @@ fn a_batch_is_1_to_256_secrets_of_512_kib_together_or_refused_before_anything_is
         world.store(&mut session, &pending).unwrap().unwrap();
     }
     assert_eq!(world.server.store.secrets.len(), 264, "the same bytes under as many key IDs");
-    assert_eq!(frame(&session.status().unwrap()).sequence, 6, "no number was spent on the refused ones");
+    assert_eq!(frame(&session.status().unwrap()).sequence, 7, "no number was spent on the refused ones");
 }
 
 #[test]
@@ -79,10 +80,10 @@ fn an_import_that_was_kept_is_stored_exactly_once_in_whatever_session() {
     let mut world = world(3);
     let (client, mut session) = world.person("ada");
     let pending = world.import(&mut session, plain(2, 32)).unwrap().unwrap();
-    let kept: Vec<_> = pending.iter().map(|pending| pending.encode().unwrap()).collect();
+    let kept = pending.encode().unwrap();
     world.server.crash();
     let mut later = world.log_in(&client, PASSWORD).unwrap().unwrap();
-    let pending: Vec<_> = kept.iter().map(|bytes| PendingSecret::decode(bytes).unwrap()).collect();
+    let pending = PendingSecrets::decode(&kept).unwrap();
     let first = world.store(&mut later, &pending).unwrap().unwrap();
     assert!(first.iter().all(|secret| !secret.already_stored));
     let before = world.server.store.clone();
@@ -117,8 +118,14 @@ fn the_status_says_what_is_left_as_time_goes_on() {
     assert_eq!(world.status(&mut session).unwrap(), Err(Refusal::SessionEnded));
 }
 
-/// A request of every operation, about a secret that is stored and one that is pending.
-fn every_request(world: &mut World, stored: KeyId, pending: &PendingSecret) -> Vec<Request> {
+/// A request of every operation, about a secret that is stored and one that is pending: as the client makes them, with
+/// the vault's next head where there is one.
+fn every_request(
+    world: &mut World,
+    session: &mut ClientSession,
+    stored: KeyId,
+    pending: &PendingSecrets,
+) -> Vec<Request> {
     let registration = client("nobody").register(PASSWORD, &mut world.rng).unwrap();
     let ClientMessage::RegistrationRequest { blinded, .. } = registration.message().clone() else { panic!() };
     let key_ids = vec![stored];
@@ -127,12 +134,13 @@ fn every_request(world: &mut World, stored: KeyId, pending: &PendingSecret) -> V
         Request::Status(status::Request {}),
         Request::ChangePassword(change_password::Request::Start { blinded }),
         Request::LogOut(log_out::Request {}),
-        Request::Store(store::Request { secrets: vec![sealed(pending)] }),
+        request(world, &session.store(pending).unwrap()),
         Request::Retrieve(retrieve::Request { key_ids: key_ids.clone() }),
         Request::List(list::Request { after: None, limit: 1 }),
-        Request::Delete(delete::Request { key_ids }),
+        request(world, &session.delete(&key_ids).unwrap()),
         Request::Audit(audit::Request { filter: AuditFilter::default(), after: None, limit: 1 }),
-        Request::DeleteAccount(delete_account::Request {}),
+        request(world, &session.delete_account().unwrap()),
+        Request::Heads(heads::Request { from: None }),
     ]
 }
 
@@ -144,7 +152,7 @@ fn person(world: &mut World) -> (Client, ClientSession, Vec<Request>) {
     let (client, mut session) = world.person("ada");
     let stored = world.secret(&mut session, Kind::Ed25519).key_id;
     let pending = world.generate(&mut session, &[Kind::Bytes(1)]).unwrap().unwrap();
-    let requests = every_request(world, stored, &pending[0]);
+    let requests = every_request(world, &mut session, stored, &pending);
     (client, session, requests)
 }
 
@@ -191,8 +199,7 @@ fn after_the_account_is_deleted_or_its_password_changed_no_other_session_changes
         let (client, mut session, requests) = person(&mut world);
         let mut others: Vec<_> = requests.iter().map(|_| world.log_in(&client, PASSWORD).unwrap().unwrap()).collect();
         if deleted {
-            assert_eq!(world.delete_account(&mut session).unwrap(), Ok(Deleted::Page));
-            assert_eq!(world.delete_account(&mut session).unwrap(), Ok(Deleted::All));
+            assert_eq!(world.delete_account(&mut session).unwrap(), Ok(()));
         } else {
             world.change_password(&mut session, "another").unwrap().unwrap();
         }
@@ -265,12 +272,15 @@ fn every_read_and_write_says_which_operation_it_is_for_and_who_asks() {
     assert_eq!(seen(&mut world, login.message()), [("log_in", None)]);
     let id = login.message().session_id().unwrap();
     assert_eq!(world.server.sessions[&id].account(), Some(client.account()));
+    assert!(step(&mut world, &mut login).is_none());
+    let who = world.server.sessions[&id].user_id();
+    assert_eq!(seen(&mut world, login.message()), [("heads", who); 2], "it goes on inside the session");
     let mut session = world.run(login).unwrap().unwrap();
+    assert_eq!(who, Some(session.user_id()));
 
-    let who = Some(session.user_id());
     let stored = world.secret(&mut session, Kind::Ed25519).key_id;
     let pending = world.generate(&mut session, &[Kind::Bytes(1)]).unwrap().unwrap();
-    let requests = every_request(&mut world, stored, &pending[0]);
+    let requests = every_request(&mut world, &mut session, stored, &pending);
     for request in requests.iter().skip(WITHOUT_STORE) {
         let exchange = peer::request(&mut session, request).unwrap();
         // An audit page is read alone, a store is written alone.
@@ -312,12 +322,12 @@ fn a_request_that_the_embedder_denies_writes_nothing_and_leaves_the_session() {
     assert_eq!(ended(retrieval.receive(denied)).map(drop), Err(Refusal::Denied));
     let mut store = session.store(&pending).unwrap();
     let denied = write_denied(&mut world, store.message());
-    assert_eq!(ended(store.receive(denied)), Err(Refusal::Denied));
+    assert_eq!(settled(&mut session, store.receive(denied)), Err(Refusal::Denied));
     let mut change = session.change_password("another", &mut world.rng).unwrap();
     let evaluated = world.send(change.message()).unwrap();
     change.receive(evaluated).unwrap();
     let denied = write_denied(&mut world, change.message());
-    assert_eq!(ended(change.receive(denied)), Err(Refusal::Denied));
+    assert_eq!(settled(&mut session, change.receive(denied)), Err(Refusal::Denied));
     assert_eq!(world.server.store, before);
 
     assert!(!world.store(&mut session, &pending).unwrap().unwrap()[0].already_stored, "the session goes on");
@@ -354,4 +364,14 @@ fn a_registration_or_login_that_the_embedder_denies_is_over_and_writes_nothing()
     let session = &world.server.sessions[&denied.session_id()];
     assert_eq!((session.user_id(), session.expires()), (None, Some(Timestamp::from_millis(0))));
     assert_eq!(world.server.store, charged, "the charge stays");
+
+    for deny in [read_denied, write_denied] {
+        let mut login = client.log_in(PASSWORD, None, &mut world.rng).unwrap();
+        assert!(step(&mut world, &mut login).is_none());
+        assert!(step(&mut world, &mut login).is_none());
+        let welcomed = world.server.store.clone();
+        let denied = deny(&mut world, login.message());
+        assert_eq!(ended(login.receive(denied)).map(drop), Err(Refusal::Denied), "the heads: there is no session then");
+        assert_eq!(world.server.store, welcomed);
+    }
 }

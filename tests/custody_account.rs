@@ -7,14 +7,15 @@
     clippy::arithmetic_side_effects
 )]
 
+mod holdings;
 mod hostile;
 mod support;
 
 use core::time::Duration;
 
-use hostile::{ended, fault, forge};
-use keystow::operation::delete_account::{self, Deleted};
-use keystow::operation::{Reply, status};
+use holdings::{counted, person, request, step};
+use hostile::{ended, fault, forge, frame};
+use keystow::operation::{Reply, Request, delete_account, status};
 use keystow::storage::Action;
 use keystow::testing::MemoryStore;
 use keystow::*;
@@ -23,22 +24,10 @@ use support::{PASSWORD, World, client, error, world};
 const MILLISECOND: Duration = Duration::from_millis(1);
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// A person with so many stored secrets of a byte each.
-fn person(world: &mut World, count: usize) -> (Client, ClientSession, Vec<KeyId>) {
-    let (client, mut session) = world.person("ada");
-    let mut key_ids = Vec::new();
-    for batch in vec![Kind::Bytes(1); count].chunks(MAX_BATCH) {
-        let pending = world.generate(&mut session, batch).unwrap().unwrap();
-        key_ids.extend(world.store(&mut session, &pending).unwrap().unwrap().iter().map(|secret| secret.key_id));
-    }
-    key_ids.sort();
-    (client, session, key_ids)
-}
-
 /// Deletes the account of one with secrets on a single page.
 fn delete_all(world: &mut World, session: &mut ClientSession) {
-    assert_eq!(world.delete_account(session).unwrap(), Ok(Deleted::Page));
-    assert_eq!(world.delete_account(session).unwrap(), Ok(Deleted::All));
+    let mut exchange = session.delete_account().unwrap();
+    assert_eq!(counted(world, &mut exchange), (Ok(()), 2));
 }
 
 /// A store with nothing but these counters, and the user IDs that are never used again.
@@ -58,21 +47,40 @@ fn it_takes_a_login_of_at_most_five_minutes_ago() {
     assert_eq!(world.server.store, before);
     assert!(world.status(&mut session).unwrap().is_ok(), "the session goes on");
     world.now = Timestamp::from_millis(world.now.as_millis() - 1);
-    assert_eq!(world.delete_account(&mut session).unwrap(), Ok(Deleted::Page), "at five minutes sharp");
+    assert_eq!(world.delete_account(&mut session).unwrap(), Ok(()), "at five minutes sharp");
+}
+
+#[test]
+fn a_login_that_grows_too_old_half_way_pauses_the_deletion_and_a_new_one_goes_on() {
+    let mut world = world(15);
+    let (client, mut session, _) = person(&mut world, 300);
+    world.pass(4 * MINUTE);
+    let mut exchange = session.delete_account().unwrap();
+    assert_eq!(step(&mut world, &mut exchange), None);
+    world.pass(MINUTE + MILLISECOND);
+    let before = world.server.store.clone();
+    assert_eq!(step(&mut world, &mut exchange), Some(Err(Refusal::LoginTooOld)));
+    assert_eq!((&world.server.store, before.secrets.len()), (&before, 44));
+    let mut later = world.log_in(&client, PASSWORD).unwrap().unwrap();
+    delete_all(&mut world, &mut later);
+    assert_eq!(world.server.store, only_attempts(&world.server.store));
 }
 
 #[test]
 fn six_hundred_secrets_go_in_three_pages_and_the_account_with_a_fourth_request() {
     let mut world = world(2);
     let (_, mut session, _) = person(&mut world, 600);
+    assert_eq!(world.server.store.heads.len(), 4, "registration, three stores");
+    let mut exchange = session.delete_account().unwrap();
     for left in [344, 88, 0] {
-        assert_eq!(world.delete_account(&mut session).unwrap(), Ok(Deleted::Page));
+        assert_eq!(step(&mut world, &mut exchange), None);
         assert_eq!((world.server.store.secrets.len(), world.server.store.accounts.len()), (left, 1));
+        assert_eq!(world.server.store.heads.len(), 5, "the first closed the vault");
     }
     let is_page = |entry: &&AuditEntry| entry.action() == Action::DeleteAccount && entry.granted();
     assert_eq!(world.server.store.audit.values().filter(is_page).count(), 3);
     let counters = world.server.store.attempts.clone();
-    assert_eq!(world.delete_account(&mut session).unwrap(), Ok(Deleted::All));
+    assert_eq!(step(&mut world, &mut exchange), Some(Ok(())));
     assert_eq!(world.server.store, only_attempts(&world.server.store), "the attempt counter, and that the ID was used");
     assert_eq!((&world.server.store.attempts, counters.len()), (&counters, 1));
     assert!(world.server.store.gone.iter().eq([&session.user_id()]));
@@ -98,8 +106,10 @@ fn tombstones_go_too_and_another_users_data_stays() {
 fn after_a_crash_half_way_a_new_login_finds_what_is_left_and_goes_on() {
     let mut world = world(4);
     let (client, mut session, key_ids) = person(&mut world, 300);
-    assert_eq!(world.delete_account(&mut session).unwrap(), Ok(Deleted::Page));
+    let mut exchange = session.delete_account().unwrap();
+    assert_eq!(step(&mut world, &mut exchange), None);
     world.server.crash();
+    assert_eq!(error(world.run(exchange)), PeerFault::OutOfOrder.into());
     assert_eq!(error(world.delete_account(&mut session)), PeerFault::OutOfOrder.into());
     let mut later = world.log_in(&client, PASSWORD).unwrap().unwrap();
     assert_eq!(world.retrieve(&mut later, &key_ids[256..]).unwrap().unwrap().len(), 44);
@@ -123,7 +133,7 @@ fn the_name_is_free_for_somebody_else_who_gets_nothing_of_the_old_account() {
     assert_eq!(error(world.log_in(&old, PASSWORD)), PeerFault::LoginFailed.into());
     let mut session = world.log_in(&new, "somebody else's").unwrap().unwrap();
     assert_ne!(session.user_id(), user_id);
-    assert_eq!(world.list(&mut session, None, 256).unwrap().unwrap().secrets, []);
+    assert_eq!(world.list(&mut session).unwrap().unwrap(), []);
     assert_eq!(world.retrieve(&mut session, &key_ids).unwrap().unwrap_err(), Refusal::NotFound);
     assert_eq!(world.delete(&mut session, &key_ids).unwrap(), Err(Refusal::NotFound));
     let trail = world.audit(&mut session, AuditFilter::default()).unwrap().unwrap().entries;
@@ -142,7 +152,8 @@ fn rule_6_the_attempt_counter_outlives_the_account() {
     let counted = |world: &World| world.server.store.attempts.values().next().unwrap().count;
     let mut session = world.log_in(&client, PASSWORD).unwrap().unwrap();
     assert_eq!(counted(&world), 3);
-    assert_eq!(world.delete_account(&mut session).unwrap(), Ok(Deleted::All), "without secrets, at once");
+    let mut exchange = session.delete_account().unwrap();
+    assert_eq!(step(&mut world, &mut exchange), Some(Ok(())), "without secrets, at once");
     assert_eq!(counted(&world), 3);
     world.register(&client, PASSWORD).unwrap().unwrap();
     assert_eq!(counted(&world), 3, "registering again doesn't reset it");
@@ -161,7 +172,7 @@ fn a_last_step_that_is_repeated_when_the_login_is_no_longer_recent_is_done_all_t
     let after = world.server.store.clone();
     world.now = world.now.after(MILLISECOND);
     let reply = world.send(exchange.message()).unwrap();
-    assert_eq!(exchange.receive(reply).unwrap(), Some(Ok(Deleted::All)));
+    assert_eq!(exchange.receive(reply).unwrap(), Some(Ok(())));
     assert_eq!(world.server.store, after);
 }
 
@@ -169,15 +180,15 @@ fn a_last_step_that_is_repeated_when_the_login_is_no_longer_recent_is_done_all_t
 fn a_last_step_whose_outcome_was_lost_is_done_when_it_is_repeated() {
     let mut world = world(7);
     let (_, mut session, _) = person(&mut world, 1);
-    assert_eq!(world.delete_account(&mut session).unwrap(), Ok(Deleted::Page));
     let mut exchange = session.delete_account().unwrap();
+    assert_eq!(step(&mut world, &mut exchange), None);
     world.applied_but_unknown(exchange.message());
     // Meanwhile somebody else has taken the name.
     let new = client("ada");
     world.register(&new, "somebody else's").unwrap().unwrap();
     let after = world.server.store.clone();
     let reply = world.send(exchange.message()).unwrap();
-    assert_eq!(ended(exchange.receive(reply)), Ok(Deleted::All));
+    assert_eq!(ended(exchange.receive(reply)), Ok(()));
     assert_eq!(world.server.store, after, "the new account is not touched");
     assert!(world.log_in(&new, "somebody else's").unwrap().is_ok());
 }
@@ -192,7 +203,7 @@ fn a_secret_that_is_stored_between_the_last_steps_read_and_its_write_goes_too() 
     let stored = std::mem::replace(&mut world.server.store, before);
     let mut exchange = session.delete_account().unwrap();
     let reply = world.interrupted(exchange.message(), |store| *store = stored);
-    assert_eq!(ended(exchange.receive(reply)), Ok(Deleted::All));
+    assert_eq!(ended(exchange.receive(reply)), Ok(()));
     assert_eq!(world.server.store, only_attempts(&world.server.store));
 }
 
@@ -205,8 +216,9 @@ fn a_page_whose_outcome_was_lost_is_not_followed_by_another_under_the_same_reque
     let after = world.server.store.clone();
     assert_eq!(after.secrets.len(), 44);
     let reply = world.send(exchange.message()).unwrap();
-    assert_eq!(ended(exchange.receive(reply)), Ok(Deleted::Page));
+    assert_eq!(exchange.receive(reply).unwrap(), None);
     assert_eq!(world.server.store, after);
+    assert_eq!(counted(&mut world, &mut exchange), (Ok(()), 2), "the other 44, and the account");
 }
 
 #[test]
@@ -225,7 +237,21 @@ fn another_device_is_told_that_its_session_ended_and_a_login_under_way_is_refuse
     assert_eq!(error(world.status(&mut other)), PeerFault::OutOfOrder.into());
     let answer = world.send(login.message()).unwrap();
     assert_eq!(ended(login.receive(answer)).map(drop), Err(Refusal::SessionEnded));
-    assert_eq!(world.delete_account(&mut third).unwrap(), Ok(Deleted::All), "what it wanted is so");
+    assert_eq!(world.delete_account(&mut third).unwrap(), Ok(()), "what it wanted is so");
+    assert_eq!(world.server.store, after);
+}
+
+#[test]
+fn a_login_that_has_yet_to_ask_for_the_heads_is_refused_too() {
+    let mut world = world(12);
+    let (client, mut session, _) = person(&mut world, 1);
+    let mut login = client.log_in(PASSWORD, None, &mut world.rng).unwrap();
+    for _ in 0..2 {
+        assert!(step(&mut world, &mut login).is_none());
+    }
+    delete_all(&mut world, &mut session);
+    let after = world.server.store.clone();
+    assert_eq!(step(&mut world, &mut login).unwrap().map(drop), Err(Refusal::SessionEnded));
     assert_eq!(world.server.store, after);
 }
 
@@ -238,5 +264,110 @@ fn only_the_reply_to_this_request_counts_as_deleted() {
     let forged = forge(&world, &exchange, &other);
     assert_eq!(fault(exchange.receive(forged)), PeerFault::OutOfOrder.into());
     let all = forge(&world, &exchange, &Reply::DeleteAccount(delete_account::Reply { done: true }));
-    assert_eq!(ended(exchange.receive(all)), Ok(Deleted::All));
+    assert_eq!(ended(exchange.receive(all)), Ok(()));
+}
+
+// --- half-way ------------------------------------------------------------------------------------------
+
+/// Deletes the first 256 secrets, and closes the vault with that.
+fn half_delete(world: &mut World, session: &mut ClientSession) {
+    let mut exchange = session.delete_account().unwrap();
+    assert_eq!(step(world, &mut exchange), None);
+}
+
+/// The next sequence number of the session. One is spent on asking.
+fn next_sequence(session: &mut ClientSession) -> u64 {
+    frame(&session.status().unwrap()).sequence
+}
+
+#[test]
+fn a_closed_vault_refuses_every_change_and_list_before_anything_is_drawn_or_sent_and_can_be_read_and_deleted() {
+    let mut world = world(13);
+    let (client, mut session, key_ids) = person(&mut world, 300);
+    let pending = world.generate(&mut session, &[Kind::Ed25519]).unwrap().unwrap();
+    let before = session.pin();
+    half_delete(&mut world, &mut session);
+    world.server.crash();
+    let closed = Error::from(CallerFault::VaultClosed);
+    let first = world.log_in(&client, PASSWORD).unwrap().unwrap();
+    assert_eq!(first.pin().epoch(), before.epoch() + 1);
+    for pin in [None, Some(before), Some(first.pin())] {
+        let mut later = world.log_in_with(&client, PASSWORD, pin).unwrap().unwrap();
+        assert_eq!(later.trust(), if pin.is_some() { VaultTrust::Pinned } else { VaultTrust::FirstUse });
+        assert_eq!(later.pin(), first.pin());
+        let (after, mut rng, sequence) = (world.server.store.clone(), world.rng.clone(), next_sequence(&mut later));
+        let own = vec![PlainSecret::bytes([7]).unwrap()];
+        assert_eq!(later.generate(&[Kind::Ed25519], &mut rng).map(drop), Err(closed.clone()));
+        assert_eq!(later.import(own, &mut rng).map(drop), Err(closed.clone()));
+        assert_eq!(later.store(&pending).map(drop), Err(closed.clone()));
+        assert_eq!(later.list().map(drop), Err(closed.clone()));
+        assert_eq!(later.delete(&key_ids[299..]).map(drop), Err(closed.clone()));
+        assert_eq!(later.change_password("another", &mut rng).map(drop), Err(closed.clone()));
+        assert_eq!((&rng, next_sequence(&mut later)), (&world.rng, sequence + 1));
+
+        let verified = later.verify_pin(before).unwrap();
+        assert_eq!(world.settled(&mut later, verified).unwrap(), Ok(()));
+        assert_eq!(world.server.store, after);
+        assert_eq!(world.retrieve(&mut later, &key_ids[256..]).unwrap().unwrap().len(), 44);
+        let trail = world.audit(&mut later, AuditFilter::default()).unwrap().unwrap().entries;
+        assert_eq!(trail.iter().filter(|entry| entry.action() == Action::DeleteAccount).count(), 1);
+    }
+    let mut later = world.log_in_with(&client, PASSWORD, Some(before)).unwrap().unwrap();
+    let mut exchange = later.delete_account().unwrap();
+    let next_part = Request::DeleteAccount(delete_account::Request { head: None });
+    for outcome in [None, Some(Ok(()))] {
+        assert_eq!(request(&world, &exchange), next_part);
+        assert_eq!(step(&mut world, &mut exchange), outcome);
+    }
+    assert_eq!(world.server.store, only_attempts(&world.server.store));
+}
+
+/// The chain shows that the store was made; the closed head behind it says that nothing is stored any more.
+#[test]
+fn a_secret_that_was_stored_before_does_not_come_back_into_a_closed_vault() {
+    let mut world = world(15);
+    let (client, mut session) = world.person("ada");
+    let pending = world.generate(&mut session, &[Kind::Bytes(32)]).unwrap().unwrap();
+    world.store(&mut session, &pending).unwrap().unwrap();
+    let mut other = world.log_in(&client, PASSWORD).unwrap().unwrap();
+    half_delete(&mut world, &mut session);
+    let after = world.server.store.clone();
+    assert_eq!(error(world.store(&mut other, &pending)), CallerFault::VaultClosed.into());
+    assert_eq!(world.server.store, after);
+    assert!(after.secrets.is_empty());
+}
+
+/// Its session was opened before, and hasn't seen the last head.
+#[test]
+fn another_device_that_knows_an_older_head_is_told_that_the_vault_is_closed_and_can_go_on_with_the_deletion() {
+    let mut world = world(14);
+    let (client, mut session, key_ids) = person(&mut world, 300);
+    let mut other = world.log_in(&client, PASSWORD).unwrap().unwrap();
+    let pending = world.generate(&mut other, &[Kind::Ed25519]).unwrap().unwrap();
+    half_delete(&mut world, &mut session);
+    let closed = Error::from(CallerFault::VaultClosed);
+    let (after, pin) = (world.server.store.clone(), other.pin());
+    // The session that began it has not taken the head over either: it gave the deletion up.
+    for session in [&mut other, &mut session] {
+        assert_eq!(error(world.store(session, &pending)), closed);
+        assert_eq!(error(world.list(session)), closed);
+        assert_eq!(error(world.delete(session, &key_ids[299..])), closed);
+        assert_eq!(error(world.change_password(session, "another")), closed);
+        let fresh = world.generate(session, &[Kind::Ed25519]).unwrap().unwrap();
+        assert_eq!(error(world.store(session, &fresh)), closed);
+        assert_eq!(session.pin(), pin);
+    }
+    let said: Vec<_> = world.server.store.audit.extract_if(.., |key, _| !after.audit.contains_key(key)).collect();
+    let mut said: Vec<_> = said.iter().map(|(_, entry)| (entry.action(), entry.granted())).collect();
+    said.sort_by_key(|said| format!("{said:?}"));
+    // Nothing was refused: a head that has moved is a reason to look, and leaves no entry.
+    assert_eq!(said, [(Action::List, true), (Action::List, true)]);
+    assert_eq!(world.server.store, after);
+
+    let mut exchange = other.delete_account().unwrap();
+    // The head has moved; the heads; the other 44 under one more closed head; the account.
+    assert_eq!(counted(&mut world, &mut exchange), (Ok(()), 4));
+    assert_eq!(world.server.store, only_attempts(&world.server.store));
+    assert_eq!(error(world.delete_account(&mut other)), PeerFault::OutOfOrder.into(), "the session is over");
+    assert_eq!(world.delete_account(&mut session).unwrap(), Ok(()), "what it wanted is so");
 }

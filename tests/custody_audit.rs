@@ -8,13 +8,13 @@
     clippy::arithmetic_side_effects
 )]
 
+mod holdings;
 mod hostile;
 mod support;
 
 use core::time::Duration;
 
 use hostile::{ask, ended, fault, forge};
-use keystow::operation::delete_account::Deleted;
 use keystow::operation::{Reply, Request, audit, status};
 use keystow::*;
 use support::{PASSWORD, World, client, error, world};
@@ -38,7 +38,7 @@ fn person(world: &mut World, account: &str) -> (ClientSession, Vec<KeyId>, Vec<A
     world.pass(Duration::from_secs(1));
     let pending = world.generate(&mut session, &[Kind::Bytes(1); 2]).unwrap().unwrap();
     world.store(&mut session, &pending).unwrap().unwrap();
-    let key_ids: Vec<_> = pending.iter().map(PendingSecret::key_id).collect();
+    let key_ids: Vec<_> = pending.key_ids().collect();
     world.pass(Duration::from_secs(1));
     world.retrieve(&mut session, &key_ids[..1]).unwrap().unwrap();
     let entries = trail(world, &mut session, AuditFilter::default());
@@ -62,7 +62,7 @@ fn each_operation_leaves_its_entry_in_order_of_time() {
 
     tick(&mut world);
     let pending = world.generate(&mut session, &[Kind::Bytes(1); 2]).unwrap().unwrap();
-    let key_ids: Vec<_> = pending.iter().map(PendingSecret::key_id).collect();
+    let key_ids: Vec<_> = pending.key_ids().collect();
     world.store(&mut session, &pending).unwrap().unwrap();
     expected.push((Action::Store, true, key_ids.clone(), id));
     tick(&mut world);
@@ -72,7 +72,7 @@ fn each_operation_leaves_its_entry_in_order_of_time() {
     world.retrieve(&mut session, &[MISSING]).unwrap().unwrap_err();
     expected.push((Action::Retrieve, false, vec![MISSING], id));
     tick(&mut world);
-    world.list(&mut session, None, 256).unwrap().unwrap();
+    world.list(&mut session).unwrap().unwrap();
     expected.push((Action::List, true, vec![], id));
     tick(&mut world);
     world.delete(&mut session, &key_ids[..1]).unwrap().unwrap();
@@ -87,7 +87,8 @@ fn each_operation_leaves_its_entry_in_order_of_time() {
     world.change_password(&mut session, "another").unwrap().unwrap();
     expected.push((Action::ChangePassword, true, vec![], id));
     tick(&mut world);
-    assert_eq!(world.delete_account(&mut session).unwrap(), Ok(Deleted::Page));
+    let mut deletion = session.delete_account().unwrap();
+    assert_eq!(holdings::step(&mut world, &mut deletion), None, "the secrets are gone, the account is not");
     expected.push((Action::DeleteAccount, true, vec![], id));
 
     world.status(&mut session).unwrap().unwrap();

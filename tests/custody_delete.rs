@@ -7,11 +7,13 @@
     clippy::arithmetic_side_effects
 )]
 
+mod holdings;
 mod hostile;
 mod support;
 
-use hostile::{ask, ended, fault, forge, frame, tombstone};
-use keystow::operation::{Reply, Request, delete, status};
+use holdings::{ids, request, settled};
+use hostile::{ask, blank_head, ended, fault, forge, frame, read_reply, sealed, tombstone};
+use keystow::operation::{Reply, Request, delete, heads, status, store};
 use keystow::storage::Action;
 use keystow::*;
 use support::{PASSWORD, World, world};
@@ -24,12 +26,12 @@ fn person(world: &mut World, account: &str) -> (Client, ClientSession, PendingSe
     let (client, mut session) = world.person(account);
     let pending = world.generate(&mut session, &KINDS).unwrap().unwrap();
     world.store(&mut session, &pending).unwrap().unwrap();
-    let key_ids = pending.iter().map(PendingSecret::key_id).collect();
+    let key_ids = pending.key_ids().collect();
     (client, session, pending, key_ids)
 }
 
 fn listed(world: &mut World, session: &mut ClientSession) -> Vec<KeyId> {
-    world.list(session, None, 256).unwrap().unwrap().secrets.iter().map(|secret| secret.key_id).collect()
+    ids(&world.list(session).unwrap().unwrap())
 }
 
 /// The delete entries of the store: which secrets, and whether it was granted. In order of time and sequence.
@@ -47,7 +49,7 @@ fn a_deleted_secret_leaves_a_tombstone_alone_and_is_neither_retrieved_nor_listed
     let mut expected = world.server.store.secrets.clone();
     let exchange = session.delete(&key_ids[1..2]).unwrap();
     let sequence = u8::try_from(frame(&exchange).sequence).unwrap();
-    world.run(exchange).unwrap().unwrap();
+    world.settled(&mut session, exchange).unwrap().unwrap();
     expected.insert((session.user_id(), key_ids[1]), tombstone(session.session_id(), sequence));
     assert_eq!(world.server.store.secrets, expected, "the others are there byte for byte");
     assert_eq!(entries(&world), [(vec![key_ids[1]], true)]);
@@ -65,7 +67,7 @@ fn a_batch_of_256_is_deleted_at_once() {
     let (_, mut session) = world.person("ada");
     let pending = world.generate(&mut session, &[Kind::Bytes(1); 256]).unwrap().unwrap();
     world.store(&mut session, &pending).unwrap().unwrap();
-    let key_ids: Vec<_> = pending.iter().map(PendingSecret::key_id).collect();
+    let key_ids: Vec<_> = pending.key_ids().collect();
     world.delete(&mut session, &key_ids).unwrap().unwrap();
     assert_eq!(listed(&mut world, &mut session), []);
     assert_eq!(world.server.store.secrets.len(), 256);
@@ -109,10 +111,14 @@ fn a_missing_secret_and_somebody_elses_look_alike() {
         let before = world.server.store.audit.len();
         let reply = world.send(exchange.message()).unwrap();
         let len = reply.encode().unwrap().len();
-        (ended(exchange.receive(reply)), len, world.server.store.audit.len() - before)
+        (ended(exchange.receive(reply)).map(drop), len, world.server.store.audit.len() - before)
     };
+    let refused = (Err(Refusal::NotFound), 1);
+    let first = answer(&mut world, MISSING);
+    assert_eq!((first.0, first.2), refused);
+    // A refused delete leaves its block of numbers behind: from the second on they are all as long to write.
     let missing = answer(&mut world, MISSING);
-    assert_eq!((missing.0, missing.2), (Err(Refusal::NotFound), 1));
+    assert_eq!((missing.0, missing.2), refused);
     assert_eq!(answer(&mut world, others[0]), missing);
     world.delete(&mut bob, &others[..1]).unwrap().unwrap();
     assert_eq!(answer(&mut world, others[0]), missing, "deleted by its owner, too");
@@ -134,19 +140,34 @@ fn a_second_delete_says_so_in_every_session_and_leaves_the_first_ones_tombstone(
 }
 
 #[test]
-fn rule_22_a_late_retry_of_the_pending_secret_stores_nothing() {
+fn rule_22_a_late_retry_of_the_pending_secrets_stores_nothing() {
     let mut world = world(6);
     let (client, mut session, pending, key_ids) = person(&mut world, "ada");
-    world.delete(&mut session, &key_ids[1..2]).unwrap().unwrap();
-    let secrets = world.server.store.secrets.clone();
+    let alone = world.generate(&mut session, &[Kind::Ed25519]).unwrap().unwrap();
+    let alone_id = world.store(&mut session, &alone).unwrap().unwrap()[0].key_id;
+    world.delete(&mut session, &[key_ids[1], alone_id]).unwrap().unwrap();
+    let (secrets, heads) = (world.server.store.secrets.clone(), world.server.store.heads.clone());
     let taken = Refusal::KeyIdTaken(key_ids[1]);
-    assert_eq!(world.store(&mut session, &pending[1..2]).unwrap(), Err(taken));
+    assert_eq!(world.store(&mut session, &alone).unwrap(), Err(Refusal::KeyIdTaken(alone_id)));
     assert_eq!(world.store(&mut session, &pending).unwrap(), Err(taken));
     let mut later = world.log_in(&client, PASSWORD).unwrap().unwrap();
+    assert_eq!(world.store(&mut later, &pending).unwrap(), Err(taken));
+    // What was made together stays together in honest hands: one of a batch by itself, or among others.
     let fresh = world.generate(&mut later, &[Kind::Ed25519]).unwrap().unwrap();
-    let mixed = [fresh[0].clone(), pending[1].clone()];
-    assert_eq!(world.store(&mut later, &mixed).unwrap(), Err(taken), "nor anything of its batch");
-    assert_eq!(world.server.store.secrets, secrets);
+    let gone = sealed(&pending).remove(1);
+    let mixed = vec![sealed(&fresh).remove(0), gone.clone()];
+    for secrets in [vec![gone], mixed] {
+        let by_hand = hostile::pending(&secrets, later.pin());
+        assert_eq!(world.store(&mut later, &by_hand).unwrap(), Err(taken), "nor anything of its batch");
+        let honest = later.store(&fresh).unwrap();
+        let Request::Store(store::Request { head, .. }) = request(&world, &honest) else { panic!("no store") };
+        let request = Request::Store(store::Request { secrets, head });
+        assert_eq!(ask(&mut world, &mut later, &request), Reply::Refused(taken), "under the right head too");
+    }
+    assert_eq!((&world.server.store.secrets, &world.server.store.heads), (&secrets, &heads));
+    let mut left = vec![key_ids[0], key_ids[2]];
+    left.sort();
+    assert_eq!(listed(&mut world, &mut later), left);
 }
 
 #[test]
@@ -163,7 +184,7 @@ fn a_delete_whose_outcome_was_lost_is_done_once_and_its_repeat_succeeds() {
     world.pass(core::time::Duration::from_secs(60));
     let reply = world.send(exchange.message()).unwrap();
     assert_eq!(world.send(exchange.message()), Ok(reply.clone()));
-    assert_eq!(ended(exchange.receive(reply)), Ok(()));
+    assert_eq!(settled(&mut session, exchange.receive(reply)), Ok(()));
     assert_eq!(world.server.store, after);
 }
 
@@ -178,13 +199,38 @@ fn the_loser_of_a_race_between_read_and_write_is_told_and_deletes_nothing() {
 
     let mut exchange = session.delete(&key_ids).unwrap();
     let reply = world.interrupted(exchange.message(), |store| *store = won.clone());
-    assert_eq!(ended(exchange.receive(reply)), Err(Refusal::AlreadyDeleted(key_ids[1])));
+    assert_eq!(settled(&mut session, exchange.receive(reply)), Err(Refusal::AlreadyDeleted(key_ids[1])));
     assert_eq!(world.server.store.secrets, won.secrets, "the winner's tombstone, and the others live");
     let mut refused: Vec<_> =
         world.server.store.audit.iter().filter(|(key, _)| !won.audit.contains_key(&key[..])).collect();
     let (_, entry) = refused.pop().unwrap();
     assert_eq!((entry.action(), entry.granted(), entry.key_ids()), (Action::Delete, false, &key_ids[..]));
     assert_eq!((refused.len(), entry.session_id()), (0, session.session_id()));
+}
+
+#[test]
+fn the_loser_of_a_race_for_the_head_alone_goes_on_from_the_winners_and_deletes() {
+    let mut world = world(11);
+    let (client, mut session, _, key_ids) = person(&mut world, "ada");
+    let mut other = world.log_in(&client, PASSWORD).unwrap().unwrap();
+    let before = world.server.store.clone();
+    world.delete(&mut other, &key_ids[1..2]).unwrap().unwrap();
+    let won = std::mem::replace(&mut world.server.store, before);
+    world.pass(core::time::Duration::from_millis(1));
+
+    let mut exchange = session.delete(&key_ids[..1]).unwrap();
+    let reply = world.interrupted(exchange.message(), |store| *store = won.clone());
+    assert_eq!(read_reply(&world, &reply), Reply::Refused(Refusal::HeadMoved));
+    assert_eq!((&world.server.store.secrets, &world.server.store.heads), (&won.secrets, &won.heads));
+    assert!(exchange.receive(reply).unwrap().is_none());
+    assert_eq!(request(&world, &exchange), Request::Heads(heads::Request { from: Some(1) }));
+    assert_eq!(world.settled(&mut session, exchange).unwrap(), Ok(()));
+    assert_eq!(session.pin().epoch(), other.pin().epoch() + 1);
+    let deleted = |id: usize| vec![key_ids[id]];
+    assert_eq!(entries(&world), [(deleted(1), true), (deleted(0), true)], "nothing was refused");
+    for session in [&mut session, &mut other] {
+        assert_eq!(listed(&mut world, session), key_ids[2..]);
+    }
 }
 
 #[test]
@@ -201,7 +247,7 @@ fn rule_1_a_delete_is_done_only_when_the_server_names_exactly_the_same_key_ids()
     let forged = forge(&world, &exchange, &other);
     assert_eq!(fault(exchange.receive(forged)), PeerFault::OutOfOrder.into());
     let honest = world.send(exchange.message()).unwrap();
-    assert_eq!(ended(exchange.receive(honest)), Ok(()));
+    assert_eq!(settled(&mut session, exchange.receive(honest)), Ok(()));
 }
 
 #[test]
@@ -216,7 +262,7 @@ fn a_batch_of_nothing_too_much_or_something_twice_is_refused_on_both_sides() {
         (vec![own[0], own[1], own[0]], CallerFault::Duplicate),
     ] {
         assert_eq!(session.delete(&key_ids).map(drop), Err(fault.into()));
-        let request = Request::Delete(delete::Request { key_ids });
+        let request = Request::Delete(delete::Request { key_ids, head: blank_head(2) });
         assert_eq!(ask(&mut world, &mut session, &request), Reply::Refused(Refusal::Denied));
     }
     assert_eq!(world.server.store, before);

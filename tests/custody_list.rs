@@ -1,5 +1,5 @@
-//! List: every secret once, in order, page by page, whatever the pages' size; and what a malicious server can't make
-//! of it.
+//! List: every secret once, in order, through pages of any size; complete, whatever another device does meanwhile.
+//! (`custody_list_lies.rs`: what a malicious server can't make of it.)
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -8,37 +8,36 @@
     clippy::arithmetic_side_effects
 )]
 
+mod holdings;
 mod hostile;
 mod support;
 
-use hostile::{ask, at, ended, fault, forge, rewrite, sealed};
-use keystow::operation::list::{ListedPage, ListedSecret, Listing};
-use keystow::operation::{Reply, Request, list, status};
+use holdings::{counted, ids, person, request, settled, step};
+use hostile::ask;
+use keystow::operation::list::{List, ListedSecret};
+use keystow::operation::{Reply, Request, heads, list};
 use keystow::*;
-use support::{World, world};
+use support::{PASSWORD, World, world};
 
-/// A person with so many stored secrets of a byte each, in order of their key IDs.
-fn person(world: &mut World, count: usize) -> (ClientSession, Vec<KeyId>) {
-    let (_, mut session) = world.person("ada");
-    let mut key_ids = Vec::new();
-    for batch in vec![Kind::Bytes(1); count].chunks(MAX_BATCH) {
-        let pending = world.generate(&mut session, batch).unwrap().unwrap();
-        key_ids.extend(world.store(&mut session, &pending).unwrap().unwrap().iter().map(|secret| secret.key_id));
+/// The page of this limit after this key ID, as the server gives it.
+fn page(world: &mut World, session: &mut ClientSession, after: Option<KeyId>, limit: u16) -> list::Reply {
+    match ask(world, session, &Request::List(list::Request { after, limit })) {
+        Reply::List(page) => page,
+        other => panic!("no page: {other:?}"),
     }
-    key_ids.sort();
-    (session, key_ids)
 }
 
-fn ids(page: &ListedPage) -> Vec<KeyId> {
-    page.secrets.iter().map(|secret| secret.key_id).collect()
+fn sealed_ids(page: &list::Reply) -> Vec<KeyId> {
+    page.secrets.iter().map(|secret| secret.header.key_id()).collect()
 }
 
 /// All pages of this limit: the key IDs and where the next begins.
 fn pages(world: &mut World, session: &mut ClientSession, limit: u16) -> Vec<(Vec<KeyId>, Option<KeyId>)> {
     let (mut pages, mut after) = (Vec::new(), None);
     loop {
-        let page = world.list(session, after, limit).unwrap().unwrap();
-        pages.push((ids(&page), page.next));
+        let page = page(world, session, after, limit);
+        assert_eq!(page.epoch, session.pin().epoch());
+        pages.push((sealed_ids(&page), page.next));
         after = page.next;
         if after.is_none() {
             return pages;
@@ -46,23 +45,26 @@ fn pages(world: &mut World, session: &mut ClientSession, limit: u16) -> Vec<(Vec
     }
 }
 
-/// All secrets through [`Listing`], and how many pages it took.
+/// All secrets, and how many messages the list took.
 fn listed(world: &mut World, session: &mut ClientSession) -> (Vec<ListedSecret>, usize) {
-    let (mut listing, mut secrets, mut count) = (Listing::new(), Vec::new(), 0);
-    while let Some(exchange) = listing.next_page(session).unwrap() {
-        secrets.extend(listing.take(world.run(exchange).unwrap().unwrap()));
-        count += 1;
-    }
-    (secrets, count)
+    let mut exchange = session.list().unwrap();
+    let (outcome, count) = counted(world, &mut exchange);
+    (session.settle(outcome.unwrap()), count)
+}
+
+/// The same by their key IDs.
+fn listed_ids(world: &mut World, session: &mut ClientSession) -> (Vec<KeyId>, usize) {
+    let (secrets, count) = listed(world, session);
+    (ids(&secrets), count)
 }
 
 #[test]
 fn an_empty_vault_is_one_empty_page_of_any_limit() {
     let mut world = world(1);
-    let (mut session, _) = person(&mut world, 0);
+    let (_, mut session, _) = person(&mut world, 0);
     for limit in [1, 2, 256] {
-        let page = world.list(&mut session, None, limit).unwrap().unwrap();
-        assert_eq!(page, ListedPage { secrets: vec![], next: None });
+        let empty = list::Reply { secrets: vec![], next: None, epoch: 0 };
+        assert_eq!(page(&mut world, &mut session, None, limit), empty);
     }
     assert_eq!(listed(&mut world, &mut session), (vec![], 1));
 }
@@ -85,13 +87,13 @@ fn a_listing_says_of_each_secret_what_it_is_and_where_it_came_from_and_nobody_el
     }
     expected.sort_by_key(|secret| secret.key_id);
     assert_eq!(expected.iter().filter(|secret| secret.public.is_some()).count(), 3);
-    assert_eq!(world.list(&mut session, None, 256).unwrap().unwrap(), ListedPage { secrets: expected, next: None });
+    assert_eq!(world.list(&mut session).unwrap().unwrap(), expected);
 }
 
 #[test]
 fn pages_of_any_limit_give_each_secret_once_in_order_and_a_full_page_says_where_to_go_on() {
     let mut world = world(3);
-    let (mut session, all) = person(&mut world, 5);
+    let (_, mut session, all) = person(&mut world, 5);
     for (limit, lens) in [(1, &[1, 1, 1, 1, 1, 0][..]), (2, &[2, 2, 1]), (5, &[5, 0]), (256, &[5])] {
         let pages = pages(&mut world, &mut session, limit);
         assert_eq!(pages.iter().map(|(ids, _)| ids.len()).collect::<Vec<_>>(), lens, "limit {limit}");
@@ -100,19 +102,20 @@ fn pages_of_any_limit_give_each_secret_once_in_order_and_a_full_page_says_where_
         assert!(full.iter().all(|(ids, next)| *next == ids.last().copied()));
         assert_eq!(last.1, None);
     }
-    let page = world.list(&mut session, Some(all[2]), 256).unwrap().unwrap();
-    assert_eq!(ids(&page), all[3..], "after a key ID: not that one again");
+    let page = page(&mut world, &mut session, Some(all[2]), 256);
+    assert_eq!(sealed_ids(&page), all[3..], "after a key ID: not that one again");
 }
 
 #[test]
 fn a_deleted_secret_is_skipped_and_a_page_of_nothing_else_is_empty_but_goes_on() {
     let mut world = world(4);
-    let (mut session, all) = person(&mut world, 6);
+    let (_, mut session, all) = person(&mut world, 6);
     world.delete(&mut session, &[all[0], all[2], all[3]]).unwrap().unwrap();
     let expected = vec![(vec![all[1]], Some(all[1])), (vec![], Some(all[3])), (all[4..].to_vec(), Some(all[5]))];
     assert_eq!(pages(&mut world, &mut session, 2), [expected, vec![(vec![], None)]].concat());
     let ones: Vec<_> = pages(&mut world, &mut session, 1).into_iter().flat_map(|(ids, _)| ids).collect();
     assert_eq!(ones, [all[1], all[4], all[5]]);
+    assert_eq!(listed_ids(&mut world, &mut session), (ones, 1));
     world.delete(&mut session, &[all[1], all[4], all[5]]).unwrap().unwrap();
     assert_eq!(listed(&mut world, &mut session), (vec![], 1));
 }
@@ -129,150 +132,168 @@ fn a_page_ends_at_512_kib_before_its_limit() {
     // Header and ciphertext are 65,641 bytes: the eighth would end behind 512 KiB.
     let expected = [(all[..7].to_vec(), Some(all[6])), (all[7..].to_vec(), None)];
     assert_eq!(pages(&mut world, &mut session, 256), expected);
-    assert_eq!(listed(&mut world, &mut session).1, 2);
+    assert_eq!(listed_ids(&mut world, &mut session), (all, 2));
 }
 
 #[test]
 fn six_hundred_secrets_are_three_pages_of_a_listing() {
     let mut world = world(6);
-    let (mut session, all) = person(&mut world, 600);
-    let (secrets, count) = listed(&mut world, &mut session);
-    assert_eq!(secrets.iter().map(|secret| secret.key_id).collect::<Vec<_>>(), all);
-    assert_eq!((all.len(), count), (600, 3));
+    let (_, mut session, all) = person(&mut world, 600);
+    assert_eq!(listed_ids(&mut world, &mut session), (all.clone(), 3));
+    assert_eq!(all.len(), 600);
 }
 
 #[test]
-fn a_limit_of_nothing_or_too_much_is_refused_on_both_sides() {
+fn a_list_is_complete_on_both_sides_of_a_pages_end() {
+    let mut world = world(13);
+    let (_, mut session, mut all) = person(&mut world, 255);
+    // A full page doesn't know that it is the last one.
+    for messages in [1, 2, 2] {
+        assert_eq!(listed_ids(&mut world, &mut session), (all.clone(), messages), "{} secrets", all.len());
+        all.push(world.secret(&mut session, Kind::Bytes(1)).key_id);
+        all.sort();
+    }
+}
+
+#[test]
+fn tombstones_at_and_between_the_ends_of_pages_cost_pages_and_hide_nothing() {
+    let mut world = world(14);
+    let (_, mut session, all) = person(&mut world, 600);
+    let mut left = all.clone();
+    // Around the first page's end, the rest of the second page, of the first, and of the last.
+    for gone in [&all[255..257], &all[257..512], &all[..255], &all[512..]] {
+        world.delete(&mut session, gone).unwrap().unwrap();
+        left.retain(|key_id| !gone.contains(key_id));
+        assert_eq!(listed_ids(&mut world, &mut session), (left.clone(), 3));
+    }
+    assert_eq!((left, world.server.store.secrets.len()), (vec![], 600));
+}
+
+#[test]
+fn a_limit_of_nothing_or_too_much_is_refused_and_the_client_asks_for_whole_pages() {
     let mut world = world(7);
-    let (mut session, _) = person(&mut world, 1);
+    let (_, mut session, _) = person(&mut world, 1);
     let before = world.server.store.clone();
     for limit in [0, 257, u16::MAX] {
-        let fault = CallerFault::BatchLength { len: usize::from(limit), max: 256 };
-        assert_eq!(session.list(None, limit).map(drop), Err(fault.into()));
         let request = Request::List(list::Request { after: None, limit });
         assert_eq!(ask(&mut world, &mut session, &request), Reply::Refused(Refusal::Denied));
     }
     assert_eq!(world.server.store, before);
+    let exchange = session.list().unwrap();
+    assert_eq!(request(&world, &exchange), Request::List(list::Request { after: None, limit: 256 }));
 }
 
-// --- the malicious server ------------------------------------------------------------------------------
+// --- another device ------------------------------------------------------------------------------------
 
-/// A person with a secret of each kind, as the server holds them, in order of their key IDs.
-fn held(world: &mut World, account: &str) -> (ClientSession, Vec<SealedSecret>) {
-    let (_, mut session) = world.person(account);
-    let kinds = [Kind::Bytes(32), Kind::Secp256k1, Kind::Ed25519];
-    let pending = world.generate(&mut session, &kinds).unwrap().unwrap();
-    world.store(&mut session, &pending).unwrap().unwrap();
-    let mut secrets: Vec<_> = pending.iter().map(sealed).collect();
-    secrets.sort_by_key(|secret| secret.header.key_id());
-    (session, secrets)
+/// A person with so many secrets, and a second device.
+fn two_devices(world: &mut World, count: usize) -> (ClientSession, ClientSession, Vec<KeyId>) {
+    let (client, session, all) = person(world, count);
+    let other = world.log_in(&client, PASSWORD).unwrap().unwrap();
+    (session, other, all)
 }
 
-fn page(secrets: &[SealedSecret], next: Option<KeyId>) -> Reply {
-    Reply::List(list::Reply { secrets: secrets.to_vec(), next })
+/// A list up to the request for its second page.
+fn first_page(world: &mut World, session: &mut ClientSession) -> Exchange<List> {
+    let mut exchange = session.list().unwrap();
+    assert!(step(world, &mut exchange).is_none());
+    exchange
 }
 
-/// What the client says to a forged page. The error has changed nothing: the honest page is still taken.
-fn told(world: &mut World, session: &mut ClientSession, asked: (Option<KeyId>, u16), forged: &Reply) -> Error {
-    let mut exchange = session.list(asked.0, asked.1).unwrap();
-    let error = fault(exchange.receive(forge(world, &exchange, forged)));
-    let honest = world.send(exchange.message()).unwrap();
-    ended(exchange.receive(honest)).unwrap();
-    error
-}
-
-fn mismatch(what: &'static str) -> Error {
-    PeerFault::Mismatch(what).into()
-}
-
-fn damaged(secret: &SealedSecret) -> Error {
-    PeerFault::DamagedSecret { key_id: secret.header.key_id() }.into()
+/// What is left of a list, by key IDs, and how many messages it took.
+fn rest(world: &mut World, session: &mut ClientSession, mut exchange: Exchange<List>) -> (Vec<KeyId>, usize) {
+    let (outcome, count) = counted(world, &mut exchange);
+    (ids(&session.settle(outcome.unwrap())), count)
 }
 
 #[test]
-fn rule_2_a_page_with_another_users_record_is_refused_whole() {
-    let mut world = world(8);
-    let (mut session, own) = held(&mut world, "ada");
-    let (_, others) = held(&mut world, "bob");
-    for other in &others {
-        let relabelled = rewrite(&other.header, |bytes| {
-            bytes[at::USER_ID..at::KIND].copy_from_slice(session.user_id().as_bytes());
+fn a_list_during_which_another_device_changes_the_vault_begins_again_and_is_complete() {
+    let mut world = world(15);
+    let (mut session, mut other, mut all) = two_devices(&mut world, 300);
+    for change in 0..3 {
+        let exchange = first_page(&mut world, &mut session);
+        match change {
+            // On the page that was listed, and on the one that comes.
+            0 => world.delete(&mut other, &[all.remove(0)]).unwrap().unwrap(),
+            1 => world.delete(&mut other, &[all.remove(298)]).unwrap().unwrap(),
+            _ => all.push(world.secret(&mut other, Kind::Bytes(1)).key_id),
+        }
+        all.sort();
+        // The second page of a newer head, the heads, and both pages again.
+        assert_eq!(rest(&mut world, &mut session, exchange), (all.clone(), 4));
+        assert_eq!(session.pin(), other.pin(), "the newer head was taken over");
+        assert_eq!(listed_ids(&mut world, &mut session), (all.clone(), 2), "nothing to catch up with");
+    }
+}
+
+#[test]
+fn a_list_ends_as_soon_as_the_vault_stands_still_for_its_pages() {
+    let mut world = world(16);
+    let (mut session, mut other, mut all) = two_devices(&mut world, 257);
+    let mut exchange = first_page(&mut world, &mut session);
+    for _ in 0..5 {
+        all.push(world.secret(&mut other, Kind::Bytes(1)).key_id);
+        // The page of a newer head, the heads, the first page again.
+        let asked = [(); 3].map(|()| {
+            let asked = request(&world, &exchange);
+            assert!(step(&mut world, &mut exchange).is_none());
+            asked
         });
-        for foreign in [other.clone(), SealedSecret { header: relabelled, ..other.clone() }] {
-            let mut secrets = [&own[..], std::slice::from_ref(&foreign)].concat();
-            secrets.sort_by_key(|secret| secret.header.key_id());
-            assert_eq!(told(&mut world, &mut session, (None, 256), &page(&secrets, None)), damaged(&foreign));
+        let first = Request::List(list::Request { after: None, limit: 256 });
+        assert!(matches!(asked[0], Request::List(list::Request { after: Some(_), limit: 256 })));
+        assert_eq!(asked[1], Request::Heads(heads::Request { from: Some(other.pin().epoch() - 1) }));
+        assert_eq!(asked[2], first);
+    }
+    all.sort();
+    assert_eq!(rest(&mut world, &mut session, exchange), (all, 1));
+    assert_eq!(session.pin(), other.pin());
+}
+
+#[test]
+fn a_page_whose_vault_moves_on_between_its_read_and_its_write_is_not_shown() {
+    let mut world = world(17);
+    let (mut session, mut other, mut all) = two_devices(&mut world, 300);
+    for at_page in [0, 1] {
+        let mut exchange = session.list().unwrap();
+        for _ in 0..at_page {
+            assert!(step(&mut world, &mut exchange).is_none());
         }
+        let before = world.server.store.clone();
+        world.delete(&mut other, &[all.remove(7)]).unwrap().unwrap();
+        let changed = std::mem::replace(&mut world.server.store, before);
+        let refused = world.interrupted(exchange.message(), |store| *store = changed.clone());
+        assert_eq!(hostile::read_reply(&world, &refused), Reply::Refused(Refusal::HeadMoved));
+        assert_eq!(world.server.store, changed, "nothing was shown, nothing is in the trail");
+        assert!(exchange.receive(refused).unwrap().is_none());
+        assert_eq!(rest(&mut world, &mut session, exchange), (all.clone(), 3), "the heads, both pages");
+        assert_eq!(session.pin(), other.pin());
     }
 }
 
 #[test]
-fn rule_3_a_header_or_ciphertext_that_was_touched_leaves_nothing_of_its_page() {
-    let mut world = world(9);
-    let (mut session, own) = held(&mut world, "ada");
-    for secret in &own {
-        let ciphertexts = hostile::flipped(&secret.ciphertext).step_by(8).chain(hostile::truncated(&secret.ciphertext));
-        for ciphertext in ciphertexts {
-            let touched = SealedSecret { ciphertext, ..secret.clone() };
-            let mut exchange = session.list(None, 256).unwrap();
-            let forged = forge(&world, &exchange, &page(std::slice::from_ref(&touched), None));
-            assert_eq!(fault(exchange.receive(forged)), damaged(secret));
-        }
-        let bytes = secret.header.to_bytes();
-        for header in hostile::flipped(&bytes).step_by(8).filter_map(|bytes| Header::from_bytes(&bytes).ok()) {
-            let touched = SealedSecret { header, ..secret.clone() };
-            let mut exchange = session.list(None, 256).unwrap();
-            let forged = forge(&world, &exchange, &page(std::slice::from_ref(&touched), None));
-            assert_eq!(fault(exchange.receive(forged)), damaged(&touched));
-        }
-    }
+fn a_list_catches_up_with_more_changes_than_a_page_of_heads_holds() {
+    let mut world = world(18);
+    let (mut session, mut other, mut all) = two_devices(&mut world, 300);
+    let exchange = first_page(&mut world, &mut session);
+    all.extend((0..256).map(|_| world.secret(&mut other, Kind::Bytes(1)).key_id));
+    all.sort();
+    // The head that is known comes again: 257 heads are two pages. Then three pages of secrets.
+    assert_eq!(rest(&mut world, &mut session, exchange), (all, 1 + 2 + 3));
+    assert_eq!(session.pin(), other.pin());
 }
 
 #[test]
-fn a_page_in_descending_or_doubled_order_is_refused() {
-    let mut world = world(10);
-    let (mut session, own) = held(&mut world, "ada");
-    let reversed: Vec<_> = own.iter().rev().cloned().collect();
-    let doubled = [own[0].clone(), own[1].clone(), own[1].clone()];
-    for secrets in [&reversed[..], &doubled] {
-        let told = told(&mut world, &mut session, (None, 256), &page(secrets, None));
-        assert_eq!(told, mismatch("order of secrets"));
-    }
-    let after = Some(own[1].header.key_id());
-    for secrets in [&own[..1], &own[1..2], &own[1..]] {
-        let told = told(&mut world, &mut session, (after, 256), &page(secrets, None));
-        assert_eq!(told, mismatch("order of secrets"), "a page begins behind the one before");
-    }
-}
-
-#[test]
-fn a_page_that_goes_backwards_or_does_not_advance_is_refused_so_a_listing_ends() {
-    let mut world = world(11);
-    let (mut session, own) = held(&mut world, "ada");
-    let key_ids: Vec<_> = own.iter().map(|secret| secret.header.key_id()).collect();
-    let first = Some(key_ids[0]);
-    for (after, secrets, next) in [
-        (None, &own[..2], first),
-        (first, &own[1..], Some(key_ids[1])),
-        (first, &[], first),
-        (Some(key_ids[1]), &[], first),
-        (Some(key_ids[1]), &own[2..], first),
-    ] {
-        let told = told(&mut world, &mut session, (after, 256), &page(secrets, next));
-        assert_eq!(told, mismatch("next page"));
-    }
-    // Behind the last secret, it is what a page ending in tombstones looks like.
-    let mut exchange = session.list(first, 2).unwrap();
-    let further = forge(&world, &exchange, &page(&own[1..2], Some(key_ids[2])));
-    let taken = ended(exchange.receive(further)).unwrap();
-    assert_eq!((ids(&taken), taken.next), (vec![key_ids[1]], Some(key_ids[2])));
-}
-
-#[test]
-fn more_secrets_than_were_asked_for_or_another_reply_is_refused() {
-    let mut world = world(12);
-    let (mut session, own) = held(&mut world, "ada");
-    assert_eq!(told(&mut world, &mut session, (None, 2), &page(&own, None)), mismatch("number of secrets"));
-    let other = Reply::Status(status::Reply { lifetime: 0, idle: 0, recent: 0 });
-    assert_eq!(told(&mut world, &mut session, (None, 2), &other), PeerFault::OutOfOrder.into());
+fn a_list_that_is_not_settled_leaves_the_head_to_the_next_exchange() {
+    let mut world = world(19);
+    let (mut session, mut other, all) = two_devices(&mut world, 3);
+    world.delete(&mut other, &all[..1]).unwrap().unwrap();
+    let before = session.pin();
+    let dropped = session.list().unwrap();
+    drop(world.run(dropped).unwrap().unwrap());
+    assert_eq!(session.pin(), before);
+    let mut exchange = session.list().unwrap();
+    assert!(step(&mut world, &mut exchange).is_none(), "a page of a newer head");
+    assert!(step(&mut world, &mut exchange).is_none(), "the heads");
+    let answer = world.send(exchange.message()).unwrap();
+    assert_eq!(settled(&mut session, exchange.receive(answer)).map(|secrets| ids(&secrets)), Ok(all[1..].to_vec()));
+    assert_eq!(session.pin(), other.pin());
 }

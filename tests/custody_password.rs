@@ -8,15 +8,16 @@
     clippy::arithmetic_side_effects
 )]
 
+mod holdings;
 mod hostile;
 mod support;
 
 use core::time::Duration;
 
+use holdings::{request, settled, step};
 use hostile::{ask, ended, fault, forge};
 use keystow::operation::change_password::{ChangePassword, Reply as Changing, Request as Change};
 use keystow::operation::{Reply, Request};
-use keystow::testing::hostile::open_request;
 use keystow::*;
 use support::{IDENTITY, PASSWORD, World, client, error, world};
 
@@ -38,12 +39,6 @@ fn started(world: &mut World, session: &mut ClientSession, password: &str) -> Ex
     exchange
 }
 
-/// What the server reads in an exchange's message.
-fn request(world: &World, exchange: &Exchange<ChangePassword>) -> Request {
-    let message = exchange.message().clone();
-    open_request(&world.server.sessions[&message.session_id().unwrap()], message).unwrap()
-}
-
 #[test]
 fn the_new_password_opens_the_same_vault_and_the_old_one_nothing() {
     let mut world = world(1);
@@ -56,6 +51,7 @@ fn the_new_password_opens_the_same_vault_and_the_old_one_nothing() {
     let (old, new) = (account.values().next().unwrap(), world.server.store.accounts.values().next().unwrap());
     assert_eq!(old.user_id, new.user_id);
     assert_ne!(old.credential, new.credential, "a fresh credential identifier");
+    assert_eq!((old.epoch, new.epoch), (1, 2), "the vault's head names the new wrap");
 
     assert!(world.retrieve(&mut session, &[stored.key_id]).unwrap().is_ok(), "this session goes on");
     assert_eq!(error(world.log_in(&client, PASSWORD)), PeerFault::LoginFailed.into());
@@ -63,7 +59,8 @@ fn the_new_password_opens_the_same_vault_and_the_old_one_nothing() {
     let secret = world.retrieve(&mut later, &[stored.key_id]).unwrap().unwrap();
     assert_eq!(secret[0].public(), stored.public.as_ref());
     let late = world.store(&mut later, &pending).unwrap().unwrap();
-    assert_eq!(late[0].key_id, pending[0].key_id(), "what was sealed before still opens: the vault key is the same");
+    let sealed_before = pending.key_ids().next().unwrap();
+    assert_eq!(late[0].key_id, sealed_before, "what was sealed before still opens: the vault key is the same");
     world.change_password(&mut session, PASSWORD).unwrap().unwrap();
     assert_eq!(working(&mut world, &client, [PASSWORD, NEW]), [true, false], "and back again");
 }
@@ -83,7 +80,7 @@ fn rule_15_every_other_session_ends_at_its_next_request_that_touches_the_store()
     assert_eq!(world.store(&mut others[1], &pending).unwrap(), Err(ended));
     assert_eq!(world.server.store.audit.len(), after.audit.len() + 1, "the account's trail shows that it was tried");
     after.audit = world.server.store.audit.clone();
-    assert_eq!(world.list(&mut others[2], None, 1).unwrap(), Err(ended));
+    assert_eq!(world.list(&mut others[2]).unwrap(), Err(ended));
     assert_eq!(world.delete(&mut others[3], &key_ids).unwrap(), Err(ended));
     assert_eq!(world.change_password(&mut others[4], "a third password").unwrap(), Err(ended));
     for other in &mut others {
@@ -117,7 +114,8 @@ fn both_steps_take_a_login_of_at_most_five_minutes_ago() {
     world.now = opened.after(5 * MINUTE + MILLISECOND);
     let before = world.server.store.clone();
     let refused = world.send(late.message()).unwrap();
-    assert_eq!(ended(late.receive(refused)), Err(Refusal::SessionEnded), "the second: it may be a repeat");
+    let refused = settled(&mut session, late.receive(refused));
+    assert_eq!(refused, Err(Refusal::SessionEnded), "the second: it may be a repeat");
     assert_eq!(world.server.store, before);
 
     world.now = opened;
@@ -145,10 +143,10 @@ fn rule_21_of_two_devices_that_change_it_at_once_one_wins_and_the_other_is_told(
     let mut loser = started(&mut world, &mut first, "the loser's password");
     let mut winner = started(&mut world, &mut second, NEW);
     let changed = world.send(winner.message()).unwrap();
-    assert_eq!(ended(winner.receive(changed)), Ok(()));
+    assert_eq!(settled(&mut second, winner.receive(changed)), Ok(()));
     let after = world.server.store.clone();
     let refused = world.send(loser.message()).unwrap();
-    assert_eq!(ended(loser.receive(refused)), Err(Refusal::SessionEnded));
+    assert_eq!(settled(&mut first, loser.receive(refused)), Err(Refusal::SessionEnded));
     assert_eq!(world.server.store, after);
     assert_eq!(working(&mut world, &client, [PASSWORD, "the loser's password", NEW]), [false, false, true]);
 }
@@ -190,7 +188,10 @@ fn a_crash_anywhere_leaves_exactly_one_password() {
             }
         }
         assert_eq!(working(&mut world, &client, [PASSWORD, NEW]), [!is_new, is_new], "{crash:?}");
-        let mut later = world.log_in(&client, if is_new { NEW } else { PASSWORD }).unwrap().unwrap();
+        // The pin that was kept before is as good as ever.
+        let password = if is_new { NEW } else { PASSWORD };
+        let mut later = world.log_in_with(&client, password, Some(session.pin())).unwrap().unwrap();
+        assert_eq!(later.pin().epoch(), session.pin().epoch() + u64::from(is_new));
         assert!(world.retrieve(&mut later, &[key_id]).unwrap().is_ok());
     }
 }
@@ -205,9 +206,32 @@ fn a_change_whose_outcome_was_lost_is_done_once_and_the_session_goes_on() {
     let after = world.server.store.clone();
     let reply = world.send(exchange.message()).unwrap();
     assert_eq!(world.send(exchange.message()), Ok(reply.clone()));
-    assert_eq!(ended(exchange.receive(reply)), Ok(()));
+    assert_eq!(settled(&mut session, exchange.receive(reply)), Ok(()));
     assert_eq!(world.server.store, after);
     assert!(world.retrieve(&mut session, &[key_id]).unwrap().is_ok());
+    assert_eq!(working(&mut world, &client, [PASSWORD, NEW]), [false, true]);
+}
+
+#[test]
+fn a_change_that_another_devices_store_overtakes_goes_on_behind_it_and_is_made_once() {
+    let mut world = world(14);
+    let (client, mut session) = world.person("ada");
+    let mut other = world.log_in(&client, PASSWORD).unwrap().unwrap();
+    let mut exchange = started(&mut world, &mut session, NEW);
+    let Request::ChangePassword(Change::Finish { upload, wrap, .. }) = request(&world, &exchange) else { panic!() };
+    let secret = world.secret(&mut other, Kind::Ed25519);
+    let before = world.server.store.clone();
+    assert!(step(&mut world, &mut exchange).is_none(), "the head has moved");
+    assert_eq!(world.server.store, before);
+    assert!(step(&mut world, &mut exchange).is_none(), "the heads");
+    let again = request(&world, &exchange);
+    let Request::ChangePassword(Change::Finish { head, .. }) = &again else { panic!("no record") };
+    assert_eq!(head.epoch(), 2);
+    let same = Change::Finish { upload, wrap, head: head.clone() };
+    assert_eq!(again, Request::ChangePassword(same), "the same record behind the other's head");
+    assert_eq!(world.settled(&mut session, exchange).unwrap(), Ok(()));
+    assert_eq!(session.pin(), head.pin());
+    assert_eq!(world.list(&mut session).unwrap().unwrap()[0].key_id, secret.key_id);
     assert_eq!(working(&mut world, &client, [PASSWORD, NEW]), [false, true]);
 }
 
@@ -220,7 +244,7 @@ fn a_change_that_was_made_is_never_answered_as_if_it_had_not_been() {
     world.applied_but_unknown(exchange.message());
     world.pass(MILLISECOND);
     let reply = world.send(exchange.message()).unwrap();
-    assert_ne!(ended(exchange.receive(reply)), Err(Refusal::LoginTooOld));
+    assert_ne!(settled(&mut session, exchange.receive(reply)), Err(Refusal::LoginTooOld));
     assert_eq!(working(&mut world, &client, [PASSWORD, NEW]), [false, true]);
 }
 
@@ -236,7 +260,7 @@ fn rule_5_a_record_is_taken_only_after_an_evaluation_and_once() {
     assert_eq!(ask(&mut world, &mut other, &finish), denied, "another session's evaluation is none of its own");
     assert_eq!(world.server.store, before);
     let reply = world.send(exchange.message()).unwrap();
-    ended(exchange.receive(reply)).unwrap();
+    settled(&mut session, exchange.receive(reply)).unwrap();
     let after = world.server.store.clone();
     assert_eq!(ask(&mut world, &mut session, &finish), denied, "its evaluation is used up");
     assert_eq!(world.server.store, after);
@@ -250,7 +274,7 @@ fn a_second_start_takes_the_first_ones_place() {
     let mut second = started(&mut world, &mut session, NEW);
     assert_eq!(error(world.send(first.message())), PeerFault::WrongSequence.into());
     let reply = world.send(second.message()).unwrap();
-    assert_eq!(ended(second.receive(reply)), Ok(()));
+    assert_eq!(settled(&mut session, second.receive(reply)), Ok(()));
     assert_eq!(working(&mut world, &client, [PASSWORD, "given up", NEW]), [false, false, true]);
 }
 

@@ -11,6 +11,8 @@
 mod hostile;
 mod support;
 
+use std::collections::BTreeSet;
+
 use hostile::{fault, flipped, relabelled, relabelled_request, stretched, truncated};
 use keystow::client::Operation;
 use keystow::storage::Query;
@@ -79,12 +81,17 @@ fn rule_14_a_flipped_bit_of_an_authenticated_message_is_refused_on_the_way_in_an
     let exchange = session.generate(&KINDS, &mut world.rng).unwrap();
     let pending = under_damage(&mut world, exchange);
     let exchange = session.store(&pending).unwrap();
-    let stored = under_damage(&mut world, exchange);
+    let unsettled = under_damage(&mut world, exchange);
+    let stored = session.settle(unsettled);
     let key_ids: Vec<_> = stored.iter().map(|secret| secret.key_id).collect();
     let exchange = session.retrieve(&key_ids).unwrap();
     let secrets = under_damage(&mut world, exchange);
     let public: Vec<_> = secrets.iter().map(|secret| secret.public().copied()).collect();
     assert_eq!(public, stored.iter().map(|secret| secret.public).collect::<Vec<_>>());
+    let exchange = session.list().unwrap();
+    let unsettled = under_damage(&mut world, exchange);
+    let listed: BTreeSet<_> = session.settle(unsettled).iter().map(|secret| secret.key_id).collect();
+    assert_eq!(listed, key_ids.into_iter().collect());
 }
 
 /// *An `Err` means that nothing changed*: after all that damage, both sides say byte for byte what they say without.
@@ -106,7 +113,8 @@ fn rule_14_damage_leaves_the_session_exactly_as_it_was() {
         let generate = session.generate(&KINDS, &mut world.rng).unwrap();
         let (pending, generated) = step(&mut world, generate, damage);
         let store = session.store(&pending).unwrap();
-        let (new, stored) = step(&mut world, store, damage);
+        let (unsettled, stored) = step(&mut world, store, damage);
+        let new = session.settle(unsettled);
         let retrieve = session.retrieve(&[new[0].key_id]).unwrap();
         let (_, retrieved) = step(&mut world, retrieve, damage);
         ([generated, stored, retrieved], world.server.store)

@@ -10,8 +10,9 @@
 mod hostile;
 mod support;
 
-use hostile::{ask, at, frame, rewrite, sealed};
-use keystow::operation::{Reply, Request, generate, retrieve, store};
+use hostile::{ask, at, blank_head, frame, read_reply, rewrite, sealed};
+use keystow::operation::{Reply, Request, delete, delete_account, generate, retrieve, store};
+use keystow::testing::MemoryStore;
 use keystow::*;
 use support::{NOW, World};
 
@@ -26,11 +27,12 @@ fn denied(world: &mut World, session: &mut ClientSession, request: &Request, why
 
 /// Freshly generated secrets, as they would be sent.
 fn unsent(world: &mut World, session: &mut ClientSession, kinds: &[Kind]) -> Vec<SealedSecret> {
-    world.generate(session, kinds).unwrap().unwrap().iter().map(sealed).collect()
+    sealed(&world.generate(session, kinds).unwrap().unwrap())
 }
 
+/// The head is the right one for a vault that nothing was stored in: it is the secrets that are wrong.
 fn store(secrets: Vec<SealedSecret>) -> Request {
-    Request::Store(store::Request { secrets })
+    Request::Store(store::Request { secrets, head: blank_head(1) })
 }
 
 fn retrieve(key_ids: Vec<KeyId>) -> Request {
@@ -85,7 +87,7 @@ fn rule_19_another_users_secret_looks_exactly_like_one_that_never_was() {
         for key_ids in [vec![other], vec![own, other], vec![other, own]] {
             let exchange = testing::hostile::request(&mut ada, &retrieve(key_ids)).unwrap();
             let reply = world.send(exchange.message()).unwrap();
-            assert_eq!(hostile::read_reply(&world, &reply), Reply::Refused(Refusal::NotFound));
+            assert_eq!(read_reply(&world, &reply), Reply::Refused(Refusal::NotFound));
             lengths.push(reply.encode().unwrap().len());
             let entry = world.server.store.audit.values().max_by_key(|entry| entry.sequence()).unwrap();
             assert_eq!((entry.user_id(), entry.granted()), (ada.user_id(), false));
@@ -258,14 +260,53 @@ fn rule_21_two_sessions_that_store_the_same_secret_store_it_once() {
     else {
         panic!("a store writes")
     };
-    let mut answers = vec![];
-    for (write, mut exchange) in [(write_a, a), (write_b, b)] {
+    let [answer_a, answer_b] = [write_a, write_b].map(|write| {
         let outcome = testing::Store::apply(&mut server.store, write.transaction()).unwrap();
-        let stored = hostile::ended(exchange.receive(write.settle(outcome).unwrap())).unwrap();
-        answers.push((stored[0].key_id, stored[0].already_stored));
+        write.settle(outcome).unwrap()
+    });
+    let (mut a, mut b) = (a, b);
+    let stored = first.settle(hostile::ended(a.receive(answer_a)).unwrap());
+    assert_eq!((Some(stored[0].key_id), stored[0].already_stored), (pending.key_ids().next(), false));
+    let secrets = server.store.secrets.clone();
+    let heads = server.store.heads.clone();
+    assert_eq!((secrets.len(), heads.len()), (1, 2));
+
+    // The second one's head is the same number as the first one's: it is told to look at that, finds its own secret in
+    // it, and doesn't count it again.
+    assert_eq!(read_reply(&world, &answer_b), Reply::Refused(Refusal::HeadMoved));
+    assert!(b.receive(answer_b).unwrap().is_none());
+    let stored = world.settled(&mut second, b).unwrap().unwrap();
+    assert_eq!((Some(stored[0].key_id), stored[0].already_stored), (pending.key_ids().next(), true));
+    assert_eq!((&world.server.store.secrets, &world.server.store.heads), (&secrets, &heads));
+    assert_eq!(first.pin(), second.pin());
+    assert_eq!(world.list(&mut second).unwrap().unwrap().len(), 1);
+}
+
+/// Whatever a client says its next head is, only the one right behind the newest is taken.
+#[test]
+fn rule_21_a_change_with_a_head_of_any_number_but_the_next_changes_nothing() {
+    let mut world = support::world(12);
+    let (_, mut session) = world.person("ada");
+    for _ in 0..2 {
+        world.secret(&mut session, Kind::Ed25519);
     }
-    assert_eq!(answers, [(pending[0].key_id(), false), (pending[0].key_id(), true)]);
-    assert_eq!(server.store.secrets.len(), 1);
+    let key_ids: Vec<_> = world.list(&mut session).unwrap().unwrap().iter().map(|secret| secret.key_id).collect();
+    let secrets = unsent(&mut world, &mut session, &[Kind::Ed25519]);
+    let before = world.server.store.clone();
+    for epoch in [0, 1, 2, 4, 5, u64::MAX] {
+        for request in [
+            Request::Store(store::Request { secrets: secrets.clone(), head: blank_head(epoch) }),
+            Request::Delete(delete::Request { key_ids: key_ids.clone(), head: blank_head(epoch) }),
+            Request::DeleteAccount(delete_account::Request { head: Some(blank_head(epoch)) }),
+        ] {
+            assert_eq!(ask(&mut world, &mut session, &request), Reply::Refused(Refusal::HeadMoved), "{epoch}");
+            let MemoryStore { audit, .. } = &world.server.store;
+            assert!(audit.iter().all(|(key, entry)| before.audit.contains_key(key) || !entry.granted()));
+            assert_eq!(MemoryStore { audit: before.audit.clone(), ..world.server.store.clone() }, before, "{epoch}");
+        }
+    }
+    let next = Request::Store(store::Request { secrets, head: blank_head(3) });
+    assert!(matches!(ask(&mut world, &mut session, &next), Reply::Store(_)));
 }
 
 #[test]

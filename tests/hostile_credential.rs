@@ -11,8 +11,9 @@ mod hostile;
 mod support;
 
 use hostile::{ended, fault, lying, person, record};
-use keystow::storage::Query;
-use keystow::testing::{MemoryStore, Store};
+use keystow::operation::{Request, heads, list, retrieve};
+use keystow::storage::{Query, Standing};
+use keystow::testing::{MemoryStore, Store, hostile as peer};
 use keystow::*;
 use support::{PASSWORD, client};
 
@@ -61,6 +62,37 @@ fn rule_15_a_login_half_done_before_a_password_change_opens_no_session() {
     assert_eq!(ended(login.receive(answer)).map(|_| ()), Err(Refusal::SessionEnded));
 }
 
+/// The same a moment later: between the Welcome and the vault's heads, which may be another credential's by then.
+#[test]
+fn rule_15_a_login_that_was_welcomed_before_a_password_change_gets_no_heads_and_opens_no_session() {
+    for change in [change_credential, |store: &mut MemoryStore| store.accounts.clear()] {
+        let mut world = support::world(13);
+        let client = client("ada");
+        world.register(&client, PASSWORD).unwrap().unwrap();
+        // The change comes before the heads are read, and between that and the write that guards them.
+        for between in [false, true] {
+            let whole = world.server.store.clone();
+            let mut login = client.log_in(PASSWORD, None, &mut world.rng).unwrap();
+            for _ in 0..2 {
+                let answer = world.send(login.message()).unwrap();
+                assert!(login.receive(answer).unwrap().is_none());
+            }
+            let mut changed = world.server.store.clone();
+            change(&mut changed);
+            let answer = if between {
+                world.interrupted(login.message(), change)
+            } else {
+                change(&mut world.server.store);
+                world.send(login.message()).unwrap()
+            };
+            assert_eq!(world.server.store, changed);
+            assert_eq!(world.server.sessions[&answer.session_id()].user_id(), None);
+            assert_eq!(ended(login.receive(answer)).map(|_| ()), Err(Refusal::SessionEnded));
+            world.server.store = whole;
+        }
+    }
+}
+
 /// A replica that lags: reads see the old row, writes the new one.
 #[test]
 fn rule_15_an_old_row_logs_nobody_in() {
@@ -78,15 +110,27 @@ fn rule_15_an_old_row_logs_nobody_in() {
 /// The other way round: a session's own read finds the old credential identifier or none, while its guard would hold.
 #[test]
 fn rule_15_a_read_that_returns_another_credential_identifier_ends_the_session() {
-    for credential in [None, Some(CredentialId::from_bytes([9; 32]))] {
+    let other = Standing { credential: CredentialId::from_bytes([9; 32]), epoch: 1 };
+    for (standing, asked) in
+        [None, Some(other)].into_iter().flat_map(|standing| [0, 1, 2].map(|asked| (standing, asked)))
+    {
         let mut world = lying(12);
         let (mut session, secrets) = person(&mut world, "ada");
         let (key_id, bytes) = (secrets[0].header.key_id(), record(&secrets[0]));
+        let request = [
+            Request::Retrieve(retrieve::Request { key_ids: vec![key_id] }),
+            Request::List(list::Request { after: None, limit: 1 }),
+            Request::Heads(heads::Request { from: Some(1) }),
+        ][asked]
+            .clone();
+        let head = world.server.store.honest.heads[&(session.user_id(), 1)].clone();
         world.server.store.found = Some(Box::new(move |query| match query {
-            Query::Secrets(query) => query.found(credential, vec![(key_id, bytes.clone())]),
-            _ => panic!("a retrieval reads secrets"),
+            Query::Secrets(query) => query.found(standing, vec![(key_id, bytes.clone())]),
+            Query::SecretsPage(query) => query.found(standing, vec![(key_id, bytes.clone())]),
+            Query::Heads(query) => query.found(standing, vec![head.clone()]),
+            _ => panic!("nothing else is read"),
         }));
-        let exchange = session.retrieve(&[key_id]).unwrap();
+        let exchange = peer::request(&mut session, &request).unwrap();
         let before = world.server.store.honest.clone();
         assert_eq!(world.run(exchange).unwrap().unwrap_err(), Refusal::SessionEnded);
         assert_eq!(world.server.store.honest, before);

@@ -11,9 +11,11 @@
 mod hostile;
 mod support;
 
-use hostile::device::{Device, Line, header};
+use std::collections::BTreeSet;
+
+use hostile::device::{Device, HeadContents, Line, credential_tag, head_hash, head_nonce, header};
 use hostile::{ask, ended, fault, forge, record, stretched, truncated};
-use keystow::operation::{Reply, Request, generate, retrieve, store};
+use keystow::operation::{Reply, Request, generate, heads, retrieve, store};
 use keystow::*;
 use support::{PASSWORD, World, client};
 
@@ -113,11 +115,18 @@ fn rule_13_a_second_plaintext_under_a_stored_header_is_a_conflict() {
     let header = header(device.user_id, Kind::Bytes(3), &[], [0; 32]);
     let key_id = header.key_id();
     let [first, second] = [b"abc", b"xyz"].map(|secret| device.seal(header.clone(), secret));
-    let store = |secret: &SealedSecret| Request::Store(store::Request { secrets: vec![secret.clone()] });
+    // Each goes on from the vault's newest head: it is the header that can't be had twice.
+    let first_head = device.head_with(&device.first_head, &[key_id], session.session_id(), 3);
+    let second_head = device.head_with(&first_head, &[key_id], session.session_id(), 4);
+    let store = |secret: &SealedSecret, head: &SealedHead| {
+        Request::Store(store::Request { secrets: vec![secret.clone()], head: Box::new(head.clone()) })
+    };
     let stored = Reply::Store(store::Reply { key_ids: vec![key_id], repeated: false });
-    assert_eq!(ask(&mut world, &mut session, &store(&first)), stored);
-    assert_eq!(ask(&mut world, &mut session, &store(&second)), Reply::Refused(Refusal::KeyIdTaken(key_id)));
+    assert_eq!(ask(&mut world, &mut session, &store(&first, &first_head)), stored);
+    let refused = Reply::Refused(Refusal::KeyIdTaken(key_id));
+    assert_eq!(ask(&mut world, &mut session, &store(&second, &second_head)), refused);
     assert_eq!(world.server.store.secrets[&(device.user_id, key_id)], record(&first));
+    assert_eq!(world.server.store.heads.len(), 2);
 }
 
 #[test]
@@ -127,10 +136,12 @@ fn rule_16_a_request_has_one_spelling_inside_its_frame_too() {
     let line = Line::log_in(&mut world, "ada", PASSWORD);
     let secret = device.seal(header(device.user_id, Kind::Bytes(3), &[], [0; 32]), b"abc");
     let key_ids = vec![secret.header.key_id()];
+    let head = Box::new(device.head_with(&device.first_head, &key_ids, line.session_id, 3));
     let requests = [
         Request::Generate(generate::Request { kinds: vec![Kind::Bytes(300), Kind::Ed25519] }),
-        Request::Store(store::Request { secrets: vec![secret] }),
+        Request::Store(store::Request { secrets: vec![secret], head }),
         Request::Retrieve(retrieve::Request { key_ids }),
+        Request::Heads(heads::Request { from: Some(300) }),
     ];
     let before = world.server.store.clone();
     let undecodable = Error::from(PeerFault::Undecodable);
@@ -156,4 +167,67 @@ fn rule_16_a_request_has_one_spelling_inside_its_frame_too() {
         let body = postcard::to_allocvec(request).unwrap();
         assert!(matches!(world.send(&line.frame(sequence, &body)), Ok(ServerMessage::Frame(_))));
     }
+}
+
+/// The chain that a device makes which was written from the page is the client's own, and the other way round: the two take
+/// turns at one vault, each with its own key schedule, and the pin that the client keeps is the hash that anyone computes.
+#[test]
+fn the_vault_heads_of_the_page_and_of_the_client_are_one_chain() {
+    let mut world = support::world(6);
+    let device = Device::register(&mut world, "ada", PASSWORD, [7; 32]);
+    let user_id = device.user_id;
+    let pin = |head: &SealedHead| {
+        VaultPin::from_bytes(&[&head.epoch().to_be_bytes()[..], &head_hash(head)].concat().try_into().unwrap())
+    };
+    let stored_head = |world: &World, epoch: u64| -> SealedHead {
+        postcard::from_bytes(&world.server.store.heads[&(user_id, epoch)][1..]).unwrap()
+    };
+    assert_eq!(stored_head(&world, 0), device.first_head);
+    let mut session = world.log_in_with(&client("ada"), PASSWORD, Some(pin(&device.first_head))).unwrap().unwrap();
+    assert_eq!((session.trust(), session.pin()), (VaultTrust::Pinned, pin(&device.first_head)));
+
+    // The client stores two secrets and deletes one: numbers 1 and 2 are the login's, 3 the generation's.
+    let pending = world.generate(&mut session, &[Kind::Bytes(3), Kind::Ed25519]).unwrap().unwrap();
+    world.store(&mut session, &pending).unwrap().unwrap();
+    let key_ids: Vec<_> = pending.key_ids().collect();
+    world.delete(&mut session, &key_ids[..1]).unwrap().unwrap();
+    let (added, removed) = (stored_head(&world, 1), stored_head(&world, 2));
+    assert_eq!(added, device.head_with(&device.first_head, &key_ids, session.session_id(), 4));
+    let credential = device.open_head(&added).credential;
+    let contents = HeadContents { prev: head_hash(&added), count: 1, digest: device.digest(&key_ids[1..]), credential };
+    assert_eq!(removed, device.seal_head(2, head_nonce(session.session_id(), 5), contents));
+    assert_eq!(session.pin(), pin(&removed));
+
+    // The device stores one of its own; the client's list is complete with it.
+    let line = Line::log_in(&mut world, "ada", PASSWORD);
+    let own = device.seal(header(user_id, Kind::Bytes(3), &[], [0; 32]), b"abc");
+    let own_id = own.header.key_id();
+    let head = device.head_with(&removed, &[own_id], line.session_id, 2);
+    let request = Request::Store(store::Request { secrets: vec![own], head: Box::new(head.clone()) });
+    let answer = world.send(&line.frame(2, &postcard::to_allocvec(&request).unwrap())).unwrap();
+    let stored = Reply::Store(store::Reply { key_ids: vec![own_id], repeated: false });
+    assert_eq!(hostile::read_reply(&world, &answer), stored);
+    let listed: BTreeSet<_> = world.list(&mut session).unwrap().unwrap().iter().map(|secret| secret.key_id).collect();
+    assert_eq!((listed, session.pin()), (BTreeSet::from([key_ids[1], own_id]), pin(&head)));
+
+    // A new wrap, and the end.
+    world.change_password(&mut session, "another password").unwrap().unwrap();
+    let Reply::Welcome(welcome) = welcomed(&mut world, "another password") else { panic!("no Welcome") };
+    let after = HeadContents { credential: credential_tag(&welcome.wrap), ..device.open_head(&head) };
+    assert_eq!(device.open_head(&stored_head(&world, 4)), HeadContents { prev: head_hash(&head), ..after });
+    let mut deletion = session.delete_account().unwrap();
+    let part = world.send(deletion.message()).unwrap();
+    assert!(deletion.receive(part).unwrap().is_none());
+    let prev = head_hash(&stored_head(&world, 4));
+    let closed = HeadContents { prev, count: 0, digest: [0; 32], credential: [0; 32] };
+    assert_eq!(device.open_head(&stored_head(&world, 5)), closed);
+}
+
+/// What a login's Welcome says.
+fn welcomed(world: &mut World, password: &str) -> Reply {
+    let mut login = client("ada").log_in(password, None, &mut world.rng).unwrap();
+    let response = world.send(login.message()).unwrap();
+    assert!(login.receive(response).unwrap().is_none());
+    let welcome = world.send(login.message()).unwrap();
+    hostile::read_reply(world, &welcome)
 }

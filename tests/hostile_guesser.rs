@@ -12,7 +12,7 @@ mod support;
 
 use std::convert::Infallible;
 
-use hostile::{ended, fault};
+use hostile::{blank_head, fault};
 use keystow::storage::{Action, Attempts, Change, Found, Outcome, Query, Transaction};
 use keystow::testing::{MemoryStore, Store};
 use keystow::*;
@@ -128,7 +128,9 @@ fn rule_6_a_granted_login_gives_back_its_own_charge_once_and_reports_the_others(
     let store = world.server.store.clone();
     assert_eq!(world.send(login.message()).unwrap(), welcome, "KE3 again");
     assert_eq!(world.server.store, store);
-    assert!(ended(login.receive(welcome)).is_ok());
+    assert!(login.receive(welcome).unwrap().is_none());
+    assert!(world.run(login).unwrap().is_ok());
+    assert_eq!(world.server.store, store, "the heads that the login goes on to ask for change nothing");
     let reported = store.audit.values().filter_map(|entry| match entry.action() {
         Action::LogIn { attempts_spent } => Some(attempts_spent),
         _ => None,
@@ -310,7 +312,8 @@ fn rule_23_wrong_ke3s_write_nothing_and_do_not_stop_the_right_one() {
     assert_eq!(world.server.store, before);
     assert_eq!(world.server.sessions[&session_id].user_id(), None);
     let welcome = world.send(login.message()).unwrap();
-    assert!(ended(login.receive(welcome)).is_ok());
+    assert!(login.receive(welcome).unwrap().is_none());
+    assert!(world.run(login).unwrap().is_ok());
 }
 
 #[test]
@@ -335,11 +338,11 @@ fn rule_23_a_first_message_that_is_refused_leaves_no_session_behind() {
     let session_id = SessionId::from_bytes([7; 16]);
     let frame = Frame { session_id, sequence: 2, sealed: vec![0; 64] };
     let ke3 = Box::new(OpaqueMessage::from_bytes([0; 64]));
-    let upload = Box::new(OpaqueMessage::from_bytes([0; 192]));
+    let (upload, head) = (Box::new(OpaqueMessage::from_bytes([0; 192])), blank_head(0));
     for message in [
         ClientMessage::Frame(frame),
         ClientMessage::LoginFinish { session_id, ke3 },
-        ClientMessage::RegistrationUpload { session_id, upload, wrap: [0; 48], transcript: [0; 32] },
+        ClientMessage::RegistrationUpload { session_id, upload, wrap: [0; 48], head, transcript: [0; 32] },
     ] {
         assert_eq!(support::error(world.send(&message)), PeerFault::OutOfOrder.into());
         let mut session = world.server.server.accept(&mut world.rng);

@@ -11,9 +11,9 @@
 mod hostile;
 mod support;
 
-use hostile::{contains, ended, fault, forge, forge_at, read_reply, relabelled, relabelled_request};
-use keystow::operation::Reply;
+use hostile::{contains, fault, forge, forge_at, read_reply, relabelled, relabelled_request};
 use keystow::operation::log_in::{LogIn, Welcome};
+use keystow::operation::{Reply, heads};
 use keystow::*;
 use support::{IDENTITY, PASSWORD, World, client};
 
@@ -126,10 +126,16 @@ fn rule_9_nothing_of_the_vault_leaves_before_ke3_and_then_only_sealed() {
 
     let Welcome { user_id, wrap, .. } = said(&world, &welcome);
     assert!(contains(&world.server.store.accounts[client.account()].record, &wrap), "it is the stored wrap");
-    for message in [&response, &welcome] {
+    assert!(exchange.receive(welcome.clone()).unwrap().is_none());
+    let heads = world.send(exchange.message()).unwrap();
+    let Reply::Heads(heads::Reply { heads: shown, newest: 0 }) = read_reply(&world, &heads) else { panic!("no heads") };
+    let [head] = &shown[..] else { panic!("not one head: {shown:?}") };
+    assert!(contains(&world.server.store.heads[&(user_id, 0)], head.as_bytes()), "it is the stored head");
+    for message in [&response, &welcome, &heads] {
         let bytes = message.encode().unwrap();
         assert!(!contains(&bytes, &wrap[..8]), "the wrap in {message:?}");
         assert!(!contains(&bytes, user_id.as_bytes()), "the user ID in {message:?}");
+        assert!(!contains(&bytes, &head.as_bytes()[8..20]), "the head in {message:?}");
     }
 }
 
@@ -153,7 +159,8 @@ fn rule_10_a_profile_that_was_changed_on_the_way_fails_the_login_on_both_sides()
     let misled = relabelled_request(exchange.message().clone(), changed.session_id().unwrap());
     assert_eq!(support::error(world.send(&misled)), PeerFault::WrongKe3.into());
     let welcome = world.send(exchange.message()).unwrap();
-    assert!(ended(exchange.receive(welcome)).is_ok());
+    assert!(exchange.receive(welcome).unwrap().is_none());
+    assert!(world.run(exchange).unwrap().is_ok());
 }
 
 #[test]
@@ -215,7 +222,8 @@ fn rule_11_a_wrap_that_is_garbled_or_anothers_is_an_error_and_no_new_vault_key_i
     }
     assert_eq!(world.server.store, before);
 
-    let mut session = ended(exchange.receive(honest)).unwrap();
+    assert!(exchange.receive(honest).unwrap().is_none());
+    let mut session = world.run(exchange).unwrap().unwrap();
     let secrets = world.retrieve(&mut session, &[secret.key_id]).unwrap().unwrap();
     assert_eq!(secrets[0].public(), secret.public.as_ref());
 }
@@ -247,8 +255,13 @@ fn rule_14_a_reply_of_another_kind_is_no_welcome() {
     let welcome = Reply::Welcome(said(&world, &honest));
     let numbered_2 = forge_at(&world, session_id, 2, &welcome);
     assert_eq!(fault(exchange.receive(numbered_2)), PeerFault::WrongSequence.into());
-    let mut opened = ended(exchange.receive(honest)).unwrap();
+    assert!(exchange.receive(honest).unwrap().is_none());
     // Nor is a Welcome the reply to anything else.
+    for reply in [&welcome, &other_kind] {
+        let forged = forge(&world, &exchange, reply);
+        assert_eq!(fault(exchange.receive(forged)), PeerFault::OutOfOrder.into(), "these are no heads");
+    }
+    let mut opened = world.run(exchange).unwrap().unwrap();
     let mut generate = opened.generate(&[Kind::Ed25519], &mut world.rng).unwrap();
     let forged = forge(&world, &generate, &welcome);
     assert_eq!(fault(generate.receive(forged)), PeerFault::OutOfOrder.into());

@@ -49,10 +49,11 @@ impl Tape {
         let exchange = session.generate(&[Kind::Ed25519], &mut world.rng).unwrap();
         let pending = tape.run(world, exchange, &mut look);
         let exchange = session.store(&pending).unwrap();
-        let stored = tape.run(world, exchange, &mut look);
+        let unsettled = tape.run(world, exchange, &mut look);
+        let stored = session.settle(unsettled);
         let exchange = session.retrieve(&[stored[0].key_id]).unwrap();
         tape.run(world, exchange, &mut look);
-        assert_eq!(tape.0.len(), 7);
+        assert_eq!(tape.0.len(), 8);
         tape
     }
 }
@@ -80,13 +81,14 @@ fn rule_14_a_message_from_before_the_last_is_refused_and_does_nothing() {
         PeerFault::OutOfOrder, // KE3
         PeerFault::WrongSequence,
         PeerFault::WrongSequence,
+        PeerFault::WrongSequence,
     ];
-    let old = [0, 2, 3, 4, 5].map(|i| tape.0[i].0.clone());
+    let old = [0, 2, 3, 4, 5, 6].map(|i| tape.0[i].0.clone());
     for (message, expected) in old.iter().zip(faults) {
         assert_eq!(error(world.send(message)), expected.into());
     }
     assert_eq!((&world.server.store, world.server.sessions.len()), (&store, sessions));
-    assert_eq!(world.send(&tape.0[6].0).unwrap(), tape.0[6].1, "the session goes on");
+    assert_eq!(world.send(&tape.0[7].0).unwrap(), tape.0[7].1, "the session goes on");
 }
 
 #[test]
@@ -103,7 +105,7 @@ fn rule_14_a_whole_run_played_again_after_a_restart_costs_one_charge_and_does_no
         }
     }
     let order = PeerFault::OutOfOrder;
-    let expected = [PeerFault::Transcript, PeerFault::WrongKe3, order.clone(), order.clone(), order];
+    let expected = [PeerFault::Transcript, PeerFault::WrongKe3, order.clone(), order.clone(), order.clone(), order];
     assert_eq!(faults, expected.map(Error::from));
     let charged = world.server.store.attempts.values().map(|attempts| attempts.count).collect::<Vec<_>>();
     assert_eq!(charged, [1]);
@@ -114,17 +116,19 @@ fn rule_14_a_whole_run_played_again_after_a_restart_costs_one_charge_and_does_no
 fn rule_14_of_two_requests_that_overtake_each_other_the_earlier_is_refused() {
     let mut world = support::world(4);
     let (_, mut session) = world.person("ada");
-    let pending = world.generate(&mut session, &[Kind::Ed25519, Kind::Ed25519]).unwrap().unwrap();
-    let mut earlier = session.store(&pending[..1]).unwrap();
-    let mut later = session.store(&pending[1..]).unwrap();
+    let [first, second] = [(); 2].map(|()| world.generate(&mut session, &[Kind::Ed25519]).unwrap().unwrap());
+    let mut earlier = session.store(&first).unwrap();
+    let mut later = session.store(&second).unwrap();
     let answer = world.send(later.message()).unwrap();
     let store = world.server.store.clone();
     assert_eq!(error(world.send(earlier.message())), PeerFault::WrongSequence.into());
     assert_eq!(world.server.store, store);
     assert_eq!(fault(earlier.receive(answer.clone())), PeerFault::WrongSequence.into());
-    assert_eq!(ended(later.receive(answer)).unwrap()[0].key_id, pending[1].key_id());
+    let stored = session.settle(ended(later.receive(answer)).unwrap());
+    assert!(stored.iter().map(|secret| secret.key_id).eq(second.key_ids()));
     // The earlier one was never done; it is done when it is asked for again.
-    assert!(!world.store(&mut session, &pending[..1]).unwrap().unwrap()[0].already_stored);
+    assert!(!world.store(&mut session, &first).unwrap().unwrap()[0].already_stored);
+    assert_eq!(world.list(&mut session).unwrap().unwrap().len(), 2, "and the vault's head knows both");
 }
 
 #[test]
@@ -138,14 +142,16 @@ fn rule_14_a_frame_under_another_number_or_session_or_sent_back_does_not_open() 
     let ServerMessage::Frame(reply) = last.clone() else { panic!("no frame") };
     let store = world.server.store.clone();
 
+    // A login takes the numbers 1 and 2.
+    assert_eq!((own.sequence, reply.sequence), (3, 3));
     let unauthenticated = Error::from(PeerFault::Unauthenticated);
-    let renumbered = [3, 4, 1 << 32, u64::MAX].map(|sequence| Frame { sequence, ..own.clone() });
-    let reflected = [2, 3].map(|sequence| Frame { sequence, ..reply.clone() });
+    let renumbered = [4, 5, 1 << 32, u64::MAX].map(|sequence| Frame { sequence, ..own.clone() });
+    let reflected = [3, 4].map(|sequence| Frame { sequence, ..reply.clone() });
     let spliced = Frame { session_id: bob.session_id(), ..own.clone() };
     for frame in renumbered.into_iter().chain(reflected).chain([spliced]) {
         assert_eq!(error(world.send(&ClientMessage::Frame(frame.clone()))), unauthenticated, "{frame:?}");
     }
-    for sequence in [0, 1] {
+    for sequence in [0, 1, 2] {
         let frame = Frame { sequence, ..own.clone() };
         assert_eq!(error(world.send(&ClientMessage::Frame(frame))), PeerFault::WrongSequence.into());
     }
@@ -166,7 +172,9 @@ fn rule_14_a_number_that_was_used_takes_no_other_request() {
     let response = world.send(logins[0].message()).unwrap();
     assert!(logins.iter_mut().all(|login| login.receive(response.clone()).unwrap().is_none()));
     let welcome = world.send(logins[0].message()).unwrap();
-    let [mut one, mut other] = logins.map(|mut login| ended(login.receive(welcome.clone())).unwrap());
+    assert!(logins.iter_mut().all(|login| login.receive(welcome.clone()).unwrap().is_none()));
+    let heads = world.send(logins[0].message()).unwrap();
+    let [mut one, mut other] = logins.map(|mut login| ended(login.receive(heads.clone())).unwrap());
     let mut first = one.generate(&[Kind::Ed25519], &mut world.rng).unwrap();
     let different = other.generate(&[Kind::Bytes(32)], &mut world.rng).unwrap();
     assert_eq!(frame(&first).sequence, frame(&different).sequence);
@@ -197,9 +205,13 @@ fn rule_14_nothing_of_one_login_goes_into_another_of_the_same_person() {
     let spliced = relabelled_request(b.message().clone(), id_a);
     assert_eq!(error(world.send(&spliced)), PeerFault::WrongKe3.into());
     let (welcome_a, welcome_b) = (world.send(a.message()).unwrap(), world.send(b.message()).unwrap());
-    assert_eq!(fault(a.receive(relabelled(welcome_b, id_a))), PeerFault::Unauthenticated.into());
+    assert_eq!(fault(a.receive(relabelled(welcome_b.clone(), id_a))), PeerFault::Unauthenticated.into());
     assert_eq!(fault(b.receive(relabelled(welcome_a.clone(), id_b))), PeerFault::Unauthenticated.into());
-    assert!(ended(a.receive(welcome_a)).is_ok());
+    assert!(a.receive(welcome_a).unwrap().is_none());
+    assert!(b.receive(welcome_b).unwrap().is_none());
+    let (heads_a, heads_b) = (world.send(a.message()).unwrap(), world.send(b.message()).unwrap());
+    assert_eq!(fault(a.receive(relabelled(heads_b, id_a))), PeerFault::Unauthenticated.into());
+    assert!(ended(a.receive(heads_a)).is_ok());
 }
 
 #[test]
@@ -255,8 +267,7 @@ fn rule_14_a_garbled_first_message_takes_no_session_over() {
     assert_eq!(world.send(login.message()).unwrap(), response, "no second charge");
     assert_eq!(world.server.store, store);
     assert!(login.receive(response).unwrap().is_none());
-    let welcome = world.send(login.message()).unwrap();
-    assert!(ended(login.receive(welcome)).is_ok());
+    assert!(world.run(login).unwrap().is_ok());
 }
 
 /// Gives an exchange every refusal that can be forged, before each of its answers: it goes on all the same.
@@ -273,6 +284,9 @@ fn under_forged_refusals<O: Operation>(world: &mut World, mut exchange: Exchange
             Refusal::KeyIdTaken(KeyId::from_bytes([0; 16])),
             Refusal::NotFound,
             Refusal::TooLarge,
+            Refusal::AlreadyDeleted(KeyId::from_bytes([0; 16])),
+            Refusal::LoginTooOld,
+            Refusal::HeadMoved,
         ] {
             let forged = ServerMessage::Refused { session_id, refusal };
             assert_eq!(fault(exchange.receive(forged)), PeerFault::Refused(refusal).into());
@@ -295,7 +309,8 @@ fn rule_14_a_forged_refusal_ends_no_exchange() {
     let exchange = session.generate(&[Kind::Ed25519], &mut world.rng).unwrap();
     let pending = under_forged_refusals(&mut world, exchange);
     let exchange = session.store(&pending).unwrap();
-    let stored = under_forged_refusals(&mut world, exchange);
+    let unsettled = under_forged_refusals(&mut world, exchange);
+    let stored = session.settle(unsettled);
     let exchange = session.retrieve(&[stored[0].key_id]).unwrap();
     assert_eq!(under_forged_refusals(&mut world, exchange).len(), 1);
 }

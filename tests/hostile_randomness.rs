@@ -13,7 +13,8 @@ mod support;
 use std::collections::{BTreeMap, BTreeSet};
 
 use hostile::{ended, fault, forge, record, sealed, tombstone};
-use keystow::operation::{Reply, generate};
+use keystow::operation::{Reply, Request, generate};
+use keystow::testing::hostile::open_request;
 use keystow::*;
 use support::{PASSWORD, World, client};
 
@@ -141,28 +142,38 @@ fn rule_13_repeated_bytes_for_other_kinds_never_meet_under_one_header() {
     let batches = [&KINDS[..], &[Kind::Ed25519, Kind::Bytes(32)], &[Kind::Secp256k1], &[Kind::Bytes(16); 3]];
     let mut by_header = BTreeMap::new();
     for kinds in batches {
-        for pending in generate(&world, &mut session, 7, [0; 32], kinds) {
-            let SealedSecret { header, ciphertext } = sealed(&pending);
+        for SealedSecret { header, ciphertext } in sealed(&generate(&world, &mut session, 7, [0; 32], kinds)) {
             assert_eq!(*by_header.entry(header.to_bytes()).or_insert(ciphertext.clone()), ciphertext);
         }
     }
     assert_eq!(by_header.len(), 3 + 2 + 1 + 3);
 }
 
+fn is_store(world: &World, message: &ClientMessage) -> bool {
+    let session = &world.server.sessions[&message.session_id().unwrap()];
+    matches!(open_request(session, message.clone()), Ok(Request::Store(_)))
+}
+
 /// Asserts that storing these pending secrets is refused because of the one that is taken, and that this is the end: nothing
 /// is stored, overwritten, or drawn again.
 fn assert_taken(world: &mut World, session: &mut ClientSession, pending: &PendingSecrets, taken: KeyId) {
     let secrets = world.server.store.secrets.clone();
-    let kept = pending.to_vec();
+    let (heads, kept) = (world.server.store.heads.clone(), pending.clone());
     let mut exchange = session.store(pending).unwrap();
+    if !is_store(world, exchange.message()) {
+        // Older than the session's head: it first looks whether they are stored.
+        let heads = world.send(exchange.message()).unwrap();
+        assert!(exchange.receive(heads).unwrap().is_none());
+    }
+    assert!(is_store(world, exchange.message()));
     let request = exchange.message().clone();
     let reply = world.send(&request).unwrap();
-    assert_eq!(ended(exchange.receive(reply.clone())), Err(Refusal::KeyIdTaken(taken)));
-    assert_eq!(world.server.store.secrets, secrets);
+    assert_eq!(ended(exchange.receive(reply.clone())).map(|_| ()), Err(Refusal::KeyIdTaken(taken)));
+    assert_eq!((&world.server.store.secrets, &world.server.store.heads), (&secrets, &heads));
     assert_eq!(world.send(&request).unwrap(), reply, "a repeat is refused as it was");
-    assert_eq!(world.server.store.secrets, secrets);
+    assert_eq!((&world.server.store.secrets, &world.server.store.heads), (&secrets, &heads));
     assert_eq!(fault(exchange.receive(reply)), CallerFault::ExchangeEnded.into());
-    assert_eq!((exchange.message(), pending), (&request, &kept[..]));
+    assert_eq!((exchange.message(), pending), (&request, &kept));
 }
 
 #[test]
@@ -170,9 +181,8 @@ fn rule_13_a_taken_key_id_is_a_refusal_and_nothing_of_the_batch_is_written() {
     let mut world = support::world(7);
     let (_, mut session) = world.person("ada");
     let pending = world.generate(&mut session, &KINDS).unwrap().unwrap();
-    for taken in &pending {
-        let (user_id, key_id) = (session.user_id(), taken.key_id());
-        let mut other = sealed(taken);
+    for mut other in sealed(&pending) {
+        let (user_id, key_id) = (session.user_id(), other.header.key_id());
         other.ciphertext[0] ^= 1;
         for occupant in [record(&other), b"whatever".to_vec(), vec![]] {
             world.server.store.secrets.insert((user_id, key_id), occupant);
@@ -203,6 +213,9 @@ fn rule_13_a_client_that_repeats_whole_sessions_loses_no_secret_and_no_attempt()
         assert_eq!(world.retrieve(&mut session, &key_ids).unwrap().unwrap().len(), key_ids.len());
     }
     assert_eq!((session_ids.len(), world.server.store.secrets.len()), (1, 3 * KINDS.len()));
+    assert_eq!(world.server.store.heads.len(), 1 + 3);
+    let mut session = world.log_in(&client, PASSWORD).unwrap().unwrap();
+    assert_eq!(world.list(&mut session).unwrap().unwrap().len(), key_ids.len());
     assert!(world.server.store.attempts.values().all(|attempts| attempts.count == 0));
 }
 
@@ -211,14 +224,22 @@ fn rule_22_a_late_retry_does_not_bring_a_deleted_secret_back() {
     let mut world = support::world(8);
     let (_, mut session) = world.person("ada");
     let pending = world.generate(&mut session, &KINDS).unwrap().unwrap();
+    let made_at = session.pin();
     world.store(&mut session, &pending).unwrap().unwrap();
-    let key_id = pending[1].key_id();
-    let deleted = tombstone(session.session_id(), 3);
-    world.server.store.secrets.insert((session.user_id(), key_id), deleted);
+    let key_ids: Vec<_> = pending.key_ids().collect();
+    let key_id = key_ids[1];
+    world.delete(&mut session, &[key_id]).unwrap().unwrap();
+    // After a login (1, 2), a generation and a store.
+    assert_eq!(world.server.store.secrets[&(session.user_id(), key_id)], tombstone(session.session_id(), 5));
 
-    assert_taken(&mut world, &mut session, &pending[1..2], key_id);
-    assert_taken(&mut world, &mut session, &pending, key_id);
+    // Whatever the device says about when it was made, alone and with the others of its batch.
+    for since in [made_at, session.pin()] {
+        let alone = hostile::pending(&sealed(&pending)[1..2], since);
+        assert_taken(&mut world, &mut session, &alone, key_id);
+        assert_taken(&mut world, &mut session, &pending.clone().rebase(since), key_id);
+    }
     assert_eq!(world.retrieve(&mut session, &[key_id]).unwrap().unwrap_err(), Refusal::NotFound);
-    let others = [pending[0].key_id(), pending[2].key_id()];
+    let others = [key_ids[0], key_ids[2]];
     assert_eq!(world.retrieve(&mut session, &others).unwrap().unwrap().len(), 2);
+    assert_eq!(world.list(&mut session).unwrap().unwrap().len(), 2);
 }

@@ -17,6 +17,9 @@ use keystow::operation::register::Register;
 use keystow::*;
 use support::{NOW, PASSWORD, World, client};
 
+/// OPAQUE's upload, wrap and head.
+type Contents = ([u8; 192], [u8; 48], [u8; SealedHead::LEN]);
+
 /// A registration as the server sees it, up to the upload, which is not sent.
 struct Registration {
     exchange: Exchange<Register>,
@@ -33,23 +36,24 @@ impl Registration {
         Self { exchange, request, response }
     }
 
-    fn upload(&self) -> ([u8; 192], [u8; 48], [u8; 32]) {
+    fn upload(&self) -> (Contents, [u8; 32]) {
         match self.exchange.message() {
-            ClientMessage::RegistrationUpload { upload, wrap, transcript, .. } => {
-                (*upload.as_bytes(), *wrap, *transcript)
+            ClientMessage::RegistrationUpload { upload, wrap, head, transcript, .. } => {
+                ((*upload.as_bytes(), *wrap, *head.as_bytes()), *transcript)
             }
             other => panic!("no upload: {other:?}"),
         }
     }
 
-    fn with_upload(&self, (upload, wrap, transcript): ([u8; 192], [u8; 48], [u8; 32])) -> ClientMessage {
+    fn with_upload(&self, (upload, wrap, head): Contents, transcript: [u8; 32]) -> ClientMessage {
         let session_id = self.response.session_id();
         let upload = Box::new(OpaqueMessage::from_bytes(upload));
-        ClientMessage::RegistrationUpload { session_id, upload, wrap, transcript }
+        let head = Box::new(SealedHead::from_bytes(head));
+        ClientMessage::RegistrationUpload { session_id, upload, wrap, head, transcript }
     }
 
-    fn transcript(&self, upload: &[u8; 192], wrap: &[u8; 48]) -> [u8; 32] {
-        transcript(&self.request, &self.response, upload, wrap)
+    fn transcript(&self, (upload, wrap, head): &Contents) -> [u8; 32] {
+        transcript(&self.request, &self.response, upload, wrap, &SealedHead::from_bytes(*head))
     }
 }
 
@@ -128,13 +132,15 @@ fn rule_16_a_registration_request_without_a_valid_point_is_refused_and_leaves_no
 fn rule_16_a_damaged_upload_makes_no_account_and_the_whole_one_still_does() {
     let mut world = support::world(5);
     let registration = Registration::begin(&mut world, "ada", PASSWORD);
-    let (upload, wrap, transcript) = registration.upload();
-    assert_eq!(registration.transcript(&upload, &wrap), transcript, "the formula that anyone can compute");
-    let uploads = hostile::flipped(&upload).map(|upload| (upload.try_into().unwrap(), wrap, transcript));
-    let wraps = hostile::flipped(&wrap).map(|wrap| (upload, wrap.try_into().unwrap(), transcript));
-    let hashes = hostile::flipped(&transcript).map(|transcript| (upload, wrap, transcript.try_into().unwrap()));
-    for damaged in uploads.chain(wraps).chain(hashes) {
-        let message = registration.with_upload(damaged);
+    let (whole, transcript) = registration.upload();
+    assert_eq!(registration.transcript(&whole), transcript, "the formula that anyone can compute");
+    let (upload, wrap, head) = whole;
+    let uploads = hostile::flipped(&upload).map(|upload| ((upload.try_into().unwrap(), wrap, head), transcript));
+    let wraps = hostile::flipped(&wrap).map(|wrap| ((upload, wrap.try_into().unwrap(), head), transcript));
+    let heads = hostile::flipped(&head).map(|head| ((upload, wrap, head.try_into().unwrap()), transcript));
+    let hashes = hostile::flipped(&transcript).map(|transcript| (whole, transcript.try_into().unwrap()));
+    for (damaged, transcript) in uploads.chain(wraps).chain(heads).chain(hashes) {
+        let message = registration.with_upload(damaged, transcript);
         assert_eq!(support::error(world.send(&message)), PeerFault::Transcript.into());
     }
     assert_eq!(world.server.store, testing::MemoryStore::new());
@@ -147,14 +153,32 @@ fn rule_16_a_damaged_upload_makes_no_account_and_the_whole_one_still_does() {
 fn rule_16_an_upload_with_an_invalid_public_key_is_refused_though_its_transcript_is_right() {
     let mut world = support::world(6);
     let registration = Registration::begin(&mut world, "ada", PASSWORD);
-    let (upload, wrap, _) = registration.upload();
+    let (whole, _) = registration.upload();
     for public_key in [[0; 32], [0xff; 32], [1; 32]] {
-        let mut upload = upload;
-        upload[..32].copy_from_slice(&public_key);
-        let message = registration.with_upload((upload, wrap, registration.transcript(&upload, &wrap)));
+        let mut damaged = whole;
+        damaged.0[..32].copy_from_slice(&public_key);
+        let message = registration.with_upload(damaged, registration.transcript(&damaged));
         assert_eq!(support::error(world.send(&message)), PeerFault::InvalidElement.into());
     }
     assert_eq!(world.server.store, testing::MemoryStore::new());
+}
+
+/// The chain of an account begins at 0: no change could ever go on from another number.
+#[test]
+fn rule_16_an_upload_with_a_head_of_another_number_is_refused_though_its_transcript_is_right() {
+    let mut world = support::world(11);
+    let registration = Registration::begin(&mut world, "ada", PASSWORD);
+    let (whole, transcript) = registration.upload();
+    assert_eq!(whole.2[..8], [0; 8]);
+    for epoch in [1, 2, 1 << 32, u64::MAX] {
+        let mut damaged = whole;
+        damaged.2[..8].copy_from_slice(&epoch.to_be_bytes());
+        let message = registration.with_upload(damaged, registration.transcript(&damaged));
+        assert_eq!(support::error(world.send(&message)), PeerFault::Undecodable.into());
+    }
+    assert_eq!(world.server.store, testing::MemoryStore::new());
+    world.send(&registration.with_upload(whole, transcript)).unwrap();
+    assert!(world.log_in(&client("ada"), PASSWORD).unwrap().is_ok());
 }
 
 #[test]

@@ -12,7 +12,7 @@ mod hostile;
 mod support;
 
 use hostile::{at, ended, fault, forge, frame, read_reply, relabelled, rewrite, sealed};
-use keystow::operation::{Reply, generate, retrieve, store};
+use keystow::operation::{Reply, generate, heads, retrieve, store};
 use keystow::*;
 use support::World;
 
@@ -23,7 +23,7 @@ fn person(world: &mut World, account: &str) -> (ClientSession, Vec<SealedSecret>
     let (_, mut session) = world.person(account);
     let pending = world.generate(&mut session, &KINDS).unwrap().unwrap();
     world.store(&mut session, &pending).unwrap().unwrap();
-    (session, pending.iter().map(sealed).collect())
+    (session, sealed(&pending))
 }
 
 fn ids(secrets: &[SealedSecret]) -> Vec<KeyId> {
@@ -125,7 +125,7 @@ fn rule_1_a_store_is_done_only_when_the_server_names_exactly_the_clients_own_key
     let mut world = support::world(6);
     let (mut session, secrets) = person(&mut world, "ada");
     let pending = world.generate(&mut session, &KINDS).unwrap().unwrap();
-    let own: Vec<_> = pending.iter().map(PendingSecret::key_id).collect();
+    let own: Vec<_> = pending.key_ids().collect();
     let mut exchange = session.store(&pending).unwrap();
     let reversed: Vec<_> = own.iter().rev().copied().collect();
     let one_other = vec![own[0], own[1], ids(&secrets)[2]];
@@ -135,7 +135,7 @@ fn rule_1_a_store_is_done_only_when_the_server_names_exactly_the_clients_own_key
         assert_eq!(fault(exchange.receive(forged)), PeerFault::Mismatch("key ID").into());
     }
     let honest = world.send(exchange.message()).unwrap();
-    let stored = ended(exchange.receive(honest)).unwrap();
+    let stored = session.settle(ended(exchange.receive(honest)).unwrap());
     assert_eq!(stored.iter().map(|secret| secret.key_id).collect::<Vec<_>>(), own);
 }
 
@@ -168,13 +168,12 @@ fn rule_2_the_client_stores_no_secret_of_another_user() {
     let error = ada.store(&pending).map(|_| ()).unwrap_err();
     assert_eq!(error, CallerFault::WrongUser { pending: bob.user_id() }.into());
     // Relabelled as Ada's, it doesn't open.
-    let mut secret = sealed(&pending[0]);
+    let mut secret = sealed(&pending).remove(0);
     secret.header = rewrite(&secret.header, |bytes| {
         bytes[at::USER_ID..at::KIND].copy_from_slice(ada.user_id().as_bytes());
     });
-    let bytes = [&[1], &postcard::to_allocvec(&secret).unwrap()[..]].concat();
-    let relabelled = PendingSecret::decode(&bytes).unwrap();
-    assert_eq!(ada.store(&[relabelled]).map(|_| ()).unwrap_err(), CallerFault::DamagedPending.into());
+    let relabelled = hostile::pending(&[secret], ada.pin());
+    assert_eq!(ada.store(&relabelled).map(|_| ()).unwrap_err(), CallerFault::DamagedPending.into());
 }
 
 #[test]
@@ -220,24 +219,27 @@ fn rule_14_a_reply_of_another_operation_is_no_answer() {
     let (mut session, secrets) = person(&mut world, "ada");
     let pending = world.generate(&mut session, &KINDS[..1]).unwrap().unwrap();
     let random = Reply::Generate(generate::Reply { server_random: [7; 32] });
-    let stored = Reply::Store(store::Reply { key_ids: vec![pending[0].key_id()], repeated: false });
+    let key_ids: Vec<_> = pending.key_ids().collect();
+    let stored = Reply::Store(store::Reply { key_ids: key_ids.clone(), repeated: false });
+    let heads = Reply::Heads(heads::Reply { heads: vec![], newest: 1 });
     let out_of_order = Error::from(PeerFault::OutOfOrder);
 
     let mut generate = session.generate(&KINDS, &mut world.rng).unwrap();
-    for reply in [&stored, &retrieved(&secrets)] {
+    for reply in [&stored, &retrieved(&secrets), &heads] {
         assert_eq!(fault(generate.receive(forge(&world, &generate, reply))), out_of_order);
     }
     let mut store = session.store(&pending).unwrap();
-    for reply in [&random, &retrieved(&secrets)] {
+    for reply in [&random, &retrieved(&secrets), &heads] {
         assert_eq!(fault(store.receive(forge(&world, &store, reply))), out_of_order);
     }
     let mut retrieve = session.retrieve(&ids(&secrets)).unwrap();
-    for reply in [&random, &stored] {
+    for reply in [&random, &stored, &heads] {
         assert_eq!(fault(retrieve.receive(forge(&world, &retrieve, reply))), out_of_order);
     }
     // The operations are still under way, and end with their own replies, refusals among them.
-    assert_eq!(ended(generate.receive(forge(&world, &generate, &random))).unwrap().len(), 3);
-    assert_eq!(ended(store.receive(forge(&world, &store, &stored))).unwrap()[0].key_id, pending[0].key_id());
+    assert_eq!(ended(generate.receive(forge(&world, &generate, &random))).unwrap().key_ids().len(), 3);
+    let new = session.settle(ended(store.receive(forge(&world, &store, &stored))).unwrap());
+    assert_eq!(new.iter().map(|secret| secret.key_id).collect::<Vec<_>>(), key_ids);
     let denied = forge(&world, &retrieve, &Reply::Refused(Refusal::Denied));
     assert_eq!(ended(retrieve.receive(denied.clone())).unwrap_err(), Refusal::Denied);
     assert_eq!(fault(retrieve.receive(denied)), CallerFault::ExchangeEnded.into());
@@ -271,5 +273,5 @@ fn rule_14_a_reply_to_another_request_or_session_and_a_reflected_frame_are_no_an
     ] {
         assert_eq!(fault(exchange.receive(message)), expected.into());
     }
-    assert_eq!(ended(exchange.receive(forge(&world, &exchange, &random))).unwrap().len(), 3);
+    assert_eq!(ended(exchange.receive(forge(&world, &exchange, &random))).unwrap().key_ids().len(), 3);
 }

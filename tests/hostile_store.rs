@@ -13,13 +13,21 @@ mod support;
 
 use hostile::{Lying, ended, lying, person, record, truncated};
 use keystow::client::Operation;
-use keystow::storage::{Attempts, Conflict, Outcome, Query};
-use keystow::testing::Store;
+use keystow::operation::Request;
+use keystow::storage::{Attempts, Conflict, Outcome, Query, Standing};
+use keystow::testing::hostile::open_request;
+use keystow::testing::{AccountRow, Store};
 use keystow::*;
 use support::{PASSWORD, World, client};
 
 fn stored(record: RecordName, problem: &'static str) -> Error {
     Error::Stored(StoredFault { record, problem })
+}
+
+/// Where Ada's account stands.
+fn standing(world: &World<Lying>) -> Standing {
+    let AccountRow { credential, epoch, .. } = world.server.store.honest.accounts[client("ada").account()];
+    Standing { credential, epoch }
 }
 
 /// What a message comes to under a lie: an error. Nothing is sent, no session is opened, and the store's contents stay.
@@ -157,19 +165,23 @@ fn rule_20_an_answer_to_another_query_is_refused_and_the_honest_answer_still_tak
     };
     let login = client("ada").log_in(PASSWORD, None, &mut world.rng).unwrap();
     let bobs_login = client("bob").log_in(PASSWORD, None, &mut world.rng).unwrap();
+    let comparison = ada.verify_pin(ada.pin()).unwrap();
     let mut retrieval = ada.retrieve(&[own[0].header.key_id()]).unwrap();
     let other_retrieval = ada.retrieve(&[own[1].header.key_id()]).unwrap();
     let bobs_retrieval = bob.retrieve(&[bobs[0].header.key_id()]).unwrap();
+    let bobs_comparison = bob.verify_pin(bob.pin()).unwrap();
     let of_others = [
         query(&mut world, bobs_login.message()),
         query(&mut world, other_retrieval.message()),
         query(&mut world, bobs_retrieval.message()),
+        query(&mut world, bobs_comparison.message()),
     ];
 
     for other in of_others {
         let honest = world.server.store.honest.clone();
         world.server.store.found = Some(Box::new(move |_| honest.clone().read(&other).unwrap()));
         assert_eq!(under_lie(&mut world, &login), another);
+        assert_eq!(under_lie(&mut world, &comparison), another);
         assert_eq!(under_lie(&mut world, &retrieval), another);
     }
     world.server.store.found = None;
@@ -183,14 +195,14 @@ fn rule_20_records_that_stand_there_twice_or_were_not_asked_for_are_named() {
     let mut world = lying(6);
     let (mut session, secrets) = person(&mut world, "ada");
     let [first, second] = [&secrets[0], &secrets[1]].map(|secret| (secret.header.key_id(), record(secret)));
-    let credential = world.server.store.honest.accounts[client("ada").account()].credential;
+    let standing = Some(standing(&world));
     let mut exchange = session.retrieve(&[first.0]).unwrap();
     for (records, named, problem) in [
         (vec![first.clone(), first.clone()], first.0, "stands there twice"),
         (vec![first.clone(), second.clone()], second.0, "was not asked for"),
     ] {
         world.server.store.found = Some(Box::new(move |query| match query {
-            Query::Secrets(query) => query.found(Some(credential), records.clone()),
+            Query::Secrets(query) => query.found(standing, records.clone()),
             _ => panic!("a retrieval reads secrets"),
         }));
         assert_eq!(under_lie(&mut world, &exchange), stored(RecordName::Secret(session.user_id(), named), problem));
@@ -200,16 +212,86 @@ fn rule_20_records_that_stand_there_twice_or_were_not_asked_for_are_named() {
     assert!(ended(exchange.receive(answer)).is_ok());
 }
 
+/// The record of a vault head, damaged, for as long as a login asks for it; then it is put right, and the same login goes
+/// through.
+fn with_head_record(world: &mut World, pin: VaultPin, user_id: UserId, epoch: u64, damaged: Vec<u8>) -> Error {
+    let mut login = client("ada").log_in(PASSWORD, Some(pin), &mut world.rng).unwrap();
+    for _ in 0..2 {
+        let answer = world.send(login.message()).unwrap();
+        assert!(login.receive(answer).unwrap().is_none());
+    }
+    let honest = world.server.store.heads.insert((user_id, epoch), damaged).unwrap();
+    let store = world.server.store.clone();
+    let error = support::error(world.send(login.message()));
+    assert_eq!(world.server.store, store);
+    world.server.store.heads.insert((user_id, epoch), honest);
+    assert!(world.run(login).unwrap().is_ok());
+    error
+}
+
+#[test]
+fn rule_20_a_vault_head_that_is_garbled_cut_or_of_another_place_is_named_and_not_sent() {
+    let mut world = support::world(9);
+    let pin = world.register(&client("ada"), PASSWORD).unwrap().unwrap().pin;
+    let mut session = world.log_in(&client("ada"), PASSWORD).unwrap().unwrap();
+    let user_id = session.user_id();
+    for _ in 0..2 {
+        world.secret(&mut session, Kind::Ed25519);
+    }
+    let heads = [0, 1, 2].map(|epoch| world.server.store.heads[&(user_id, epoch)].clone());
+    for ((epoch, own), other) in (0..).zip(&heads).zip(heads.iter().cycle().skip(1)) {
+        let named = |problem| stored(RecordName::Head(user_id, epoch), problem);
+        let longer = [&own[..], &[0]].concat();
+        let newer = [&[2], &own[1..]].concat();
+        for damaged in truncated(own).chain([longer, newer, vec![0xff; own.len() - 1]]) {
+            assert_eq!(with_head_record(&mut world, pin, user_id, epoch, damaged), named("can't be decoded"));
+        }
+        let elsewhere = with_head_record(&mut world, pin, user_id, epoch, other.clone());
+        assert_eq!(elsewhere, named("has another epoch"));
+    }
+}
+
+#[test]
+fn rule_20_heads_that_stand_there_twice_out_of_order_or_were_not_asked_for_are_named() {
+    let mut world = lying(10);
+    let (mut session, _) = person(&mut world, "ada");
+    world.secret(&mut session, Kind::Ed25519);
+    let (user_id, standing) = (session.user_id(), Some(standing(&world)));
+    let head = |epoch: u64| world.server.store.honest.heads[&(user_id, epoch)].clone();
+    let (first, second, third) = (head(0), head(1), head(2));
+    let at = |epoch| (RecordName::Head(user_id, epoch), "has another epoch");
+    let mut exchange = session.verify_pin(session.pin()).unwrap();
+    assert_eq!(session.pin().epoch(), 2);
+    for (heads, (record, problem)) in [
+        (vec![third.clone(), third.clone()], at(3)),
+        (vec![second.clone(), third.clone()], at(2)),
+        (vec![third.clone(), second], at(3)),
+        (vec![first], at(2)),
+        (vec![third; 257], (RecordName::Answer, "has more heads than were asked for")),
+    ] {
+        world.server.store.found = Some(Box::new(move |query| match query {
+            Query::Heads(query) => query.found(standing, heads.clone()),
+            _ => panic!("a comparison of pins reads heads"),
+        }));
+        assert_eq!(under_lie(&mut world, &exchange), stored(record, problem));
+    }
+    world.server.store.found = None;
+    let answer = world.send(exchange.message()).unwrap();
+    session.settle(ended(exchange.receive(answer)).unwrap());
+}
+
 /// Numbers that no honest store holds are no panic and no free guess.
 #[test]
 fn rule_20_a_counter_beyond_all_bounds_is_refused_by_the_store_and_overflows_nothing() {
     let mut world = lying(7);
     let (client, _) = world.person("ada");
-    let record = world.server.store.honest.accounts[client.account()].record.clone();
+    let honest = world.server.store.honest.clone();
+    let record = honest.accounts[client.account()].record.clone();
     let most = Attempts { window_ends: Timestamp::from_millis(u64::MAX), count: u32::MAX, unseen: u32::MAX };
     world.server.store.found = Some(Box::new(move |query| match query {
         Query::Account(query) => query.found(Some(record.clone()), Some(most)),
-        _ => panic!("a login reads an account"),
+        heads @ Query::Heads(_) => honest.clone().read(heads).unwrap(),
+        _ => panic!("a login reads an account, and its heads"),
     }));
     assert!(world.log_in(&client, PASSWORD).unwrap().is_ok());
     for attempts in world.server.store.honest.attempts.values_mut() {
@@ -234,7 +316,14 @@ fn under_false_outcomes<O: Operation>(world: &mut World<Lying>, mut exchange: Ex
             ClientMessage::LoginRequest { .. } => (vec![Credential, NameTaken, UserIdTaken, Head, other], false),
             ClientMessage::LoginFinish { .. } => (of_sessions, true),
             // Own key IDs are a conflict of a store; for every other request, `own` holds those that aren't.
-            ClientMessage::Frame(_) => (taken.chain(of_sessions).collect(), true),
+            frame @ ClientMessage::Frame(_) => {
+                let session = &world.server.sessions[&frame.session_id().unwrap()];
+                let request = open_request(session, frame.clone()).unwrap();
+                // A store moves the vault's head. A look at the heads leaves no entry, so nothing tells that it is repeated.
+                let moves = matches!(request, Request::Store(_));
+                let conflicts = taken.chain(of_sessions).filter(|conflict| !(moves && *conflict == Head));
+                (conflicts.collect(), !matches!(request, Request::Heads(_)))
+            }
         };
         let repeated = (!repeats).then_some(Outcome::Repeated);
         for lie in conflicts.into_iter().map(Outcome::Conflict).chain(repeated) {
@@ -259,7 +348,8 @@ fn rule_20_an_outcome_that_a_transaction_cant_have_is_an_error_and_the_honest_on
     let mut session = under_false_outcomes(&mut world, exchange, &[]);
     let pending = world.generate(&mut session, &[Kind::Ed25519]).unwrap().unwrap();
     let exchange = session.store(&pending).unwrap();
-    let new = under_false_outcomes(&mut world, exchange, &[]);
+    let unsettled = under_false_outcomes(&mut world, exchange, &[]);
+    let new = session.settle(unsettled);
     assert!(!new[0].already_stored);
     let exchange = session.retrieve(&[new[0].key_id]).unwrap();
     under_false_outcomes(&mut world, exchange, &[new[0].key_id]);

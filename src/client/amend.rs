@@ -14,7 +14,7 @@ use alloc::sync::Arc;
 use core::fmt;
 
 use super::{ClientSession, Exchange, Line, Next, Operation};
-use crate::error::{Error, PeerFault, Refusal, VaultFault};
+use crate::error::{CallerFault, Error, PeerFault, Refusal, VaultFault};
 use crate::head::{SealedHead, VaultPin};
 use crate::message::{ClientMessage, ServerMessage};
 use crate::operation::heads::{Follow, Followed};
@@ -141,7 +141,13 @@ impl<A: Amend> Amending<A> {
     }
 
     /// Sends the request with the head after `tip`, which says the same as `tip` if the change was `made`.
+    ///
+    /// # Errors
+    /// [`CallerFault::VaultClosed`] if nothing but the account's deletion can go on.
     fn propose(&self, line: Line, tip: Arc<Head>, made: bool) -> Result<(Self, ClientMessage), Error> {
+        if tip.is_closed() && !matches!(self.amend.change(), HeadChange::Close) {
+            return Err(CallerFault::VaultClosed.into());
+        }
         let change = (!made).then(|| self.amend.change());
         let (sealed, head) = self.vault.next_head(&tip, change, line.head_nonce())?;
         let message = line.send(&self.amend.request(Box::new(sealed)))?;

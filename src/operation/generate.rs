@@ -50,7 +50,7 @@ impl ClientSession {
     /// crash they can be stored as they are. What is generated together is stored together.
     ///
     /// # Errors
-    /// [`crate::CallerFault::VaultClosed`];
+    /// [`crate::CallerFault::VaultClosed`], if this session knows that the account is being deleted;
     /// [`crate::CallerFault::BatchLength`]; [`crate::CallerFault::SecretLength`] for `Bytes` of 0 or of more than 1,024.
     pub fn generate(&mut self, kinds: &[Kind], rng: &mut impl CryptoRng) -> Result<Exchange<Framed<Generate>>, Error> {
         check_batch(kinds, MAX_BATCH)?;

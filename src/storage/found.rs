@@ -156,15 +156,15 @@ impl Found {
         }
     }
 
-    /// Takes the answer to `query`: at most as many heads as asked for, without a gap from the one that was asked for on,
-    /// or the newest.
+    /// Takes the answer to `query`: at most as many heads as asked for, without a gap from the first that was asked for on,
+    /// up to the newest if they are fewer.
     pub(crate) fn heads(self, query: &HeadsQuery) -> Result<FoundHeads, Error> {
         match self.0 {
             Answer::Heads { query: answered, standing, heads } if answered == *query => {
                 if heads.len() > usize::from(query.limit) {
                     return Err(Error::stored(RecordName::Answer, "has more heads than were asked for"));
                 }
-                let mut epoch = query.from.or(standing.map(|standing| standing.epoch)).unwrap_or(0);
+                let mut epoch = query.first(standing);
                 let mut checked = Vec::with_capacity(heads.len());
                 for bytes in heads {
                     let fault = |problem| Error::stored(RecordName::Head(query.user_id, epoch), problem);
@@ -174,6 +174,10 @@ impl Found {
                     }
                     epoch = epoch.saturating_add(1);
                     checked.push(head);
+                }
+                let all = checked.len() < usize::from(query.limit);
+                if all && standing.is_some_and(|standing| epoch <= standing.epoch) {
+                    return Err(Error::stored(RecordName::Head(query.user_id, epoch), "is missing"));
                 }
                 Ok(FoundHeads { standing, heads: checked })
             }

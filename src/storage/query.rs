@@ -219,10 +219,10 @@ impl HeadsQuery {
         self.user_id
     }
 
-    /// The epoch with which the page begins; the newest head alone if there is none.
+    /// The epoch with which the page begins: any that the client asked for, or that of the account's newest head.
     #[must_use]
-    pub fn from(&self) -> Option<u64> {
-        self.from
+    pub fn first(&self, standing: Option<Standing>) -> u64 {
+        self.from.or(standing.map(|standing| standing.epoch)).unwrap_or(0)
     }
 
     /// The most heads that are wanted: 1 to 256.
@@ -231,8 +231,9 @@ impl HeadsQuery {
         self.limit
     }
 
-    /// The answer: where the account stands, and the heads' records as [`super::Change::CreateAccount`] and
-    /// [`super::Change::AppendHead`] wrote them, as many as there are up to the limit, in ascending order.
+    /// The answer: where the account stands (read no later than the heads, if not in one snapshot), and the heads' records
+    /// from [`HeadsQuery::first`] on as [`super::Change::CreateAccount`] and [`super::Change::AppendHead`] wrote them, as many
+    /// as there are up to the limit, in ascending order.
     #[must_use]
     pub fn found(&self, standing: Option<Standing>, heads: Vec<Vec<u8>>) -> Found {
         Found(Answer::Heads { query: self.clone(), standing, heads })

@@ -17,7 +17,8 @@ use crate::id::{AccountName, CounterId, CredentialId, KeyId, Timestamp, UserId};
 /// 1. If `audit` has an entry and one with the same [`AuditEntry::key`] is stored already: nothing is written,
 ///    [`Outcome::Repeated`].
 /// 2. Each of `guards`, then the condition of each of `changes`, in order. The first that fails: `otherwise` is
-///    inserted, if it is there and its key isn't stored yet, nothing else is written, [`Outcome::Conflict`].
+///    inserted, if it is there and its key isn't stored yet, nothing else is written, [`Outcome::Conflict`]. If it is
+///    [`Conflict::Head`], `otherwise` isn't inserted either: nothing was refused, the client tries again.
 /// 3. If there are [`Change::StoreSecret`]s among the `changes`, and the record of each is stored already, byte for byte:
 ///    nothing is written, a [`Change::AppendHead`] beside them neither, [`Outcome::Repeated`].
 /// 4. All of `changes` and `audit` are written: [`Outcome::Applied`].
@@ -32,7 +33,7 @@ pub struct Transaction {
     pub changes: Vec<Change>,
     /// The audit entry that is written with the changes.
     pub audit: Option<AuditEntry>,
-    /// The audit entry that is written instead if something doesn't hold.
+    /// The audit entry that is written instead if something doesn't hold, but for the vault's head.
     pub otherwise: Option<AuditEntry>,
 }
 
@@ -230,7 +231,7 @@ pub enum Outcome {
     Applied,
     /// It had been written before; nothing was written now.
     Repeated,
-    /// Something didn't hold; only `otherwise` was written.
+    /// Something didn't hold; only `otherwise` was written, or nothing.
     Conflict(Conflict),
 }
 

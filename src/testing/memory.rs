@@ -229,8 +229,7 @@ impl Store for MemoryStore {
             }
             Query::Heads(query) => {
                 let (user_id, standing) = (query.user_id(), self.standing(query.user_id()));
-                let first = query.from().or(standing.map(|standing| standing.epoch)).unwrap_or(0);
-                let range = self.heads.range((user_id, first)..=(user_id, u64::MAX));
+                let range = self.heads.range((user_id, query.first(standing))..=(user_id, u64::MAX));
                 let heads = range.take(usize::from(query.limit())).map(|(_, head)| head.clone());
                 query.found(standing, heads.collect())
             }
@@ -245,7 +244,9 @@ impl Store for MemoryStore {
         }
         let guarded = guards.iter().try_for_each(|guard| self.check_guard(guard));
         if let Err(conflict) = guarded.and_then(|()| changes.iter().try_for_each(|change| self.check_change(change))) {
-            self.log(otherwise.as_ref());
+            if conflict != Conflict::Head {
+                self.log(otherwise.as_ref());
+            }
             return Ok(Outcome::Conflict(conflict));
         }
         if self.is_stored(changes) {

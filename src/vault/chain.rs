@@ -147,16 +147,13 @@ impl Vault {
     /// The head after `before`, moved on by `change`; without one it says the same again.
     ///
     /// # Errors
-    /// [`CallerFault::VaultClosed`] for a change after a closed head.
+    /// [`CallerFault::SequenceExhausted`] after 2^64 changes.
     pub(crate) fn next_head(
         &self,
         before: &Head,
         change: Option<&HeadChange>,
         nonce: [u8; 12],
     ) -> Result<(SealedHead, Head), Error> {
-        if before.is_closed() && change.is_some() {
-            return Err(CallerFault::VaultClosed.into());
-        }
         let same = || before.tally.plus(&Tally::empty());
         let (tally, credential) = match change {
             None => (same(), before.credential),

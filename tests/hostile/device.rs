@@ -4,6 +4,7 @@
 use aes_gcm_siv::aead::{Aead, Payload};
 use aes_gcm_siv::{Aes256GcmSiv, KeyInit, Nonce};
 use hkdf::Hkdf;
+use hmac::{Hmac, Mac};
 use keystow::*;
 use opaque_ke::rand::{CryptoRng, Error as RandError, RngCore};
 use opaque_ke::{
@@ -91,6 +92,17 @@ pub struct Device {
     pub user_id: UserId,
     pub vault_key: [u8; 32],
     pub export_key: Vec<u8>,
+    /// The head of epoch 0, as it was uploaded.
+    pub first_head: SealedHead,
+}
+
+/// Section "Vault head": what a head says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HeadContents {
+    pub prev: [u8; 32],
+    pub count: u64,
+    pub digest: [u8; 32],
+    pub credential: [u8; 32],
 }
 
 impl Device {
@@ -111,12 +123,15 @@ impl Device {
         let upload: [u8; 192] = finished.message.serialize().as_slice().try_into().unwrap();
         let wrap_key = expand(&finished.export_key, "vault wrap", &[user_id.as_bytes()]);
         let wrap = seal(wrap_key, [0; 12], &[&[1], &user_id.as_bytes()[..]].concat(), &vault_key);
-        let transcript = transcript(&request, &response, &upload, &wrap);
-        let upload = Box::new(OpaqueMessage::from_bytes(upload));
-        let wrap = wrap.try_into().unwrap();
-        let upload = ClientMessage::RegistrationUpload { session_id: *session_id, upload, wrap, transcript };
+        let empty = HeadContents { prev: [0; 32], count: 0, digest: [0; 32], credential: credential_tag(&wrap) };
+        let (session_id, user_id) = (*session_id, *user_id);
+        let first_head = seal_head(&vault_key, user_id, 0, head_nonce(session_id, 1), empty);
+        let transcript = transcript(&request, &response, &upload, &wrap, &first_head);
+        let (upload, wrap) = (Box::new(OpaqueMessage::from_bytes(upload)), wrap.try_into().unwrap());
+        let head = Box::new(first_head.clone());
+        let upload = ClientMessage::RegistrationUpload { session_id, upload, wrap, head, transcript };
         assert!(matches!(world.send(&upload).unwrap(), ServerMessage::Registered { .. }));
-        Self { user_id: *user_id, vault_key, export_key: finished.export_key.to_vec() }
+        Self { user_id, vault_key, export_key: finished.export_key.to_vec(), first_head }
     }
 
     /// Section 9: a secret of the device's own choosing, under a header of its own choosing.
@@ -125,15 +140,96 @@ impl Device {
         let ciphertext = seal(expand(&self.vault_key, "record", &[&aad]), [0; 12], &aad, secret);
         SealedSecret { header, ciphertext }
     }
+
+    /// Section "Vault head": seals a head that says anything, under any number and nonce.
+    pub fn seal_head(&self, epoch: u64, nonce: [u8; 12], contents: HeadContents) -> SealedHead {
+        seal_head(&self.vault_key, self.user_id, epoch, nonce, contents)
+    }
+
+    /// The same backwards: what a head of this vault says, whoever sealed it.
+    pub fn open_head(&self, head: &SealedHead) -> HeadContents {
+        let bytes = head.as_bytes();
+        let (epoch, nonce, sealed) = (&bytes[..8], <[u8; 12]>::try_from(&bytes[8..20]).unwrap(), &bytes[20..]);
+        let key = expand(&self.vault_key, "vault head", &[]);
+        let aad = &[&[1], &self.user_id.as_bytes()[..], epoch].concat();
+        let contents =
+            Aes256GcmSiv::new(&key.into()).decrypt(&Nonce::from(nonce), Payload { msg: sealed, aad }).unwrap();
+        assert_eq!(contents.len(), 104);
+        let field = |from: usize| contents[from..from + 32].try_into().unwrap();
+        let count = u64::from_be_bytes(contents[32..40].try_into().unwrap());
+        HeadContents { prev: field(0), count, digest: field(40), credential: field(72) }
+    }
+
+    /// The digest of a set of secrets: the XOR of an element for each.
+    pub fn digest(&self, key_ids: &[KeyId]) -> [u8; 32] {
+        let key = expand(&self.vault_key, "vault element", &[]);
+        key_ids.iter().fold([0; 32], |digest, key_id| {
+            let element = Hmac::<Sha256>::new_from_slice(&key).unwrap().chain_update(key_id.as_bytes()).finalize();
+            let element = element.into_bytes();
+            std::array::from_fn(|i| digest[i] ^ element[i])
+        })
+    }
+
+    /// The head after `before`, when these secrets come to it: the message is the session's number `sequence`.
+    pub fn head_with(
+        &self,
+        before: &SealedHead,
+        key_ids: &[KeyId],
+        session_id: SessionId,
+        sequence: u64,
+    ) -> SealedHead {
+        let HeadContents { count, digest, credential, .. } = self.open_head(before);
+        let added = self.digest(key_ids);
+        let contents = HeadContents {
+            prev: head_hash(before),
+            count: count + u64::try_from(key_ids.len()).unwrap(),
+            digest: std::array::from_fn(|i| digest[i] ^ added[i]),
+            credential,
+        };
+        self.seal_head(before.epoch() + 1, head_nonce(session_id, sequence), contents)
+    }
+}
+
+fn seal_head(key: &[u8; 32], user_id: UserId, epoch: u64, nonce: [u8; 12], contents: HeadContents) -> SealedHead {
+    let HeadContents { prev, count, digest, credential } = contents;
+    let (key, epoch) = (expand(key, "vault head", &[]), epoch.to_be_bytes());
+    let contents = [&prev[..], &count.to_be_bytes(), &digest, &credential].concat();
+    let sealed = seal(key, nonce, &[&[1], &user_id.as_bytes()[..], &epoch].concat(), &contents);
+    SealedHead::from_bytes([&epoch[..], &nonce, &sealed].concat().try_into().unwrap())
+}
+
+/// Section 8: a hash over what stands behind its label.
+fn hash(label: &str, parts: &[&[u8]]) -> [u8; 32] {
+    Sha256::digest([format!("keystow v1 {label}").as_bytes(), &parts.concat()].concat()).into()
+}
+
+/// What a head is known by.
+pub fn head_hash(head: &SealedHead) -> [u8; 32] {
+    hash("head", &[head.as_bytes()])
+}
+
+/// The nonce of the head that is sent under this number of this session.
+pub fn head_nonce(session_id: SessionId, sequence: u64) -> [u8; 12] {
+    hash("head nonce", &[session_id.as_bytes(), &sequence.to_be_bytes()])[..12].try_into().unwrap()
+}
+
+/// What a head knows an account's record by.
+pub fn credential_tag(wrap: &[u8]) -> [u8; 32] {
+    hash("credential tag", &[wrap])
 }
 
 /// Section 8: the registration transcript. Anyone who sees the messages can compute it.
-pub fn transcript(request: &ClientMessage, response: &ServerMessage, upload: &[u8], wrap: &[u8]) -> [u8; 32] {
+pub fn transcript(
+    request: &ClientMessage,
+    response: &ServerMessage,
+    upload: &[u8],
+    wrap: &[u8],
+    head: &SealedHead,
+) -> [u8; 32] {
     let identity = Sha256::digest(IDENTITY);
     let request = Sha256::digest(request.encode().unwrap());
     let response = Sha256::digest(response.encode().unwrap());
-    Sha256::digest([b"keystow v1 registration transcript", &identity[..], &request, &response, upload, wrap].concat())
-        .into()
+    hash("registration transcript", &[&identity, &request, &response, upload, wrap, head.as_bytes()])
 }
 
 /// Section 9: a header's bytes.
@@ -150,7 +246,7 @@ pub fn header(user_id: UserId, kind: Kind, public: &[u8], binder: [u8; 32]) -> H
 
 /// A session whose keys the test knows: any bytes can go into a frame.
 pub struct Line {
-    session_id: SessionId,
+    pub session_id: SessionId,
     session_key: Vec<u8>,
 }
 

@@ -57,9 +57,23 @@ pub fn ended<T>(outcome: Result<Option<Result<T, Refusal>>, Error>) -> Result<T,
     outcome.unwrap().expect("the exchange goes on")
 }
 
-/// A pending secret as it will be sent.
-pub fn sealed(pending: &PendingSecret) -> SealedSecret {
-    postcard::from_bytes(&pending.encode().unwrap()[1..]).unwrap()
+/// Pending secrets as they will be sent.
+pub fn sealed(pending: &PendingSecrets) -> Vec<SealedSecret> {
+    let bytes = pending.encode().unwrap();
+    let (secrets, _since): (_, VaultPin) = postcard::from_bytes(&bytes[1..]).unwrap();
+    secrets
+}
+
+/// Pending secrets put together by hand: what was made together taken apart, or something else put in its place.
+pub fn pending(secrets: &[SealedSecret], since: VaultPin) -> PendingSecrets {
+    PendingSecrets::decode(&[&[1], &postcard::to_allocvec(&(secrets, since)).unwrap()[..]].concat()).unwrap()
+}
+
+/// A vault head that says nothing, under this number: a server can't tell it from another.
+pub fn blank_head(epoch: u64) -> Box<SealedHead> {
+    let mut bytes = [0; SealedHead::LEN];
+    bytes[..8].copy_from_slice(&epoch.to_be_bytes());
+    Box::new(SealedHead::from_bytes(bytes))
 }
 
 /// A person with a stored secret of 1 byte and another.
@@ -67,7 +81,7 @@ pub fn person<S: Store>(world: &mut World<S>, account: &str) -> (ClientSession, 
     let (_, mut session) = world.person(account);
     let pending = world.generate(&mut session, &[Kind::Bytes(1), Kind::Ed25519]).unwrap().unwrap();
     world.store(&mut session, &pending).unwrap().unwrap();
-    (session, pending.iter().map(sealed).collect())
+    (session, sealed(&pending))
 }
 
 /// The record of a live secret, as a store holds it.

@@ -151,11 +151,9 @@ impl Witness {
         self.must_not_see("generation's randomness", &next_draw(&world.rng, 32 + 32 * KINDS.len()));
         let generate = session.generate(&KINDS, &mut world.rng).unwrap();
         let pending = self.run(world, generate).unwrap();
-        for pending in &pending {
-            self.prints("pending secret", pending);
-            self.bytes("pending secret's bytes", &pending.encode().unwrap());
-            self.bytes("pending secret in JSON", &serde_json::to_vec(pending).unwrap());
-        }
+        self.prints("pending secrets", &pending);
+        self.bytes("pending secrets' bytes", &pending.encode().unwrap());
+        self.bytes("pending secrets in JSON", &serde_json::to_vec(&pending).unwrap());
         pending
     }
 
@@ -174,8 +172,12 @@ impl Witness {
         let mut session = self.log_in(world, PASSWORD).unwrap();
         let pending = self.generate(world, &mut session);
         let store = session.store(&pending).unwrap();
-        let stored = self.run(world, store).unwrap();
+        let unsettled = self.run(world, store).unwrap();
+        self.prints("unsettled store", &unsettled);
+        let stored = session.settle(unsettled);
         self.prints("new secrets", &stored);
+        self.prints("client session", &session);
+        self.displays("pin", &session.pin());
         let mut second = self.log_in(world, PASSWORD).unwrap();
         let key_ids: Vec<_> = stored.iter().map(|secret| secret.key_id).collect();
         let retrieve = second.retrieve(&key_ids).unwrap();

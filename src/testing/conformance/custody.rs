@@ -61,7 +61,7 @@ impl<S: Store> Probe<S> {
         self.expect_trail_of(None, query, expected)
     }
 
-    fn expect_trail_of(
+    pub(super) fn expect_trail_of(
         &mut self,
         found: Option<Standing>,
         query: AuditQuery,

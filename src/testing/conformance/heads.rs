@@ -6,7 +6,9 @@ use alloc::vec::Vec;
 
 use super::{Probe, append, create, credential, entry, expect, guarded, head, key_id, record, standing, store, user};
 use crate::storage::query::Answer;
-use crate::storage::{Change, Conflict, Guard, HeadsQuery, Outcome, Query, Standing, Transaction};
+use crate::storage::{
+    AuditFilter, AuditQuery, Change, Conflict, Guard, HeadsQuery, Outcome, Query, Standing, Transaction,
+};
 use crate::testing::Store;
 
 impl<S: Store> Probe<S> {
@@ -93,7 +95,11 @@ pub(super) fn change_is_atomic<S: Store>(probe: &mut Probe<S>) -> Result<(), Str
     stale.changes.extend(append(user(1), 1, 2, 0)?.changes);
     probe.apply(&stale, Outcome::Conflict(Conflict::Head))?;
     probe.expect_secrets(user(1), &[(1, 10)])?;
-    probe.expect_newest(1, 1)
+    probe.expect_newest(1, 1)?;
+    // A taken ID is a refusal, and leaves its entry. A head that has moved is none.
+    let trail = AuditQuery::new(user(1), AuditFilter::default(), None, 256);
+    let [created, stored] = [entry(user(1), 1, 1, true), entry(user(1), 2, 2, true)];
+    probe.expect_trail_of(standing(1, 1), trail, &[&created, &stored, &entry(user(1), 2, 4, false)])
 }
 
 pub(super) fn repeat_leaves_head<S: Store>(probe: &mut Probe<S>) -> Result<(), String> {
