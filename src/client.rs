@@ -16,12 +16,12 @@ use crate::secret::SecretBytes;
 use crate::suite::KsfProfile;
 use crate::suite::opaque::Identity;
 
-pub use amend::{Amend, Amending, Unsettled};
+pub use amend::{Amend, Amending, Since, Unsettled};
 pub use exchange::{Call, Next};
 pub use exchange::{Exchange, Framed, Operation};
 pub(crate) use line::{Line, check_session, head_nonce};
 pub use session::ClientSession;
-pub(crate) use session::Established;
+pub(crate) use session::{CHANGE, Established, LIST};
 
 /// A person's account at a key server, before any login: names and policy, nothing secret.
 ///

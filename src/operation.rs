@@ -115,6 +115,11 @@ impl Context<'_> {
         Guard::Credential { user_id: self.user_id, credential: self.credential }
     }
 
+    /// The guard of what belongs to the vault of one epoch.
+    pub(crate) fn guard_epoch(&self, epoch: u64) -> Guard {
+        Guard::Head { user_id: self.user_id, epoch }
+    }
+
     /// Refuses a session that outlived its credential, or its account.
     pub(crate) fn check_standing(&self, standing: Option<Standing>) -> Result<Standing, Refusal> {
         standing.filter(|standing| standing.credential == self.credential).ok_or(Refusal::SessionEnded)

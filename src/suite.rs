@@ -68,6 +68,8 @@ pub(crate) mod label {
         HEAD = "vault head";
         /// vault key -> key of the elements that a head's digest is made of.
         ELEMENT = "vault element";
+        /// vault key -> key of the tags of pending secrets.
+        PENDING = "pending";
         /// sealed head -> what the next head and a pin know it by (hash).
         HEAD_HASH = "head";
         /// session ID, sequence -> nonce of a head (hash).

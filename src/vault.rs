@@ -2,11 +2,13 @@
 
 pub(crate) mod chain;
 
+use alloc::vec::Vec;
 use core::fmt;
 
 use crate::error::{Error, PeerFault};
+use crate::head::VaultPin;
 use crate::header::{Header, SealedSecret};
-use crate::id::UserId;
+use crate::id::{KeyId, UserId};
 use crate::kind::{Kind, Origin, PlainSecret};
 use crate::message::Wrap;
 use crate::secret::{Key, SecretBytes};
@@ -24,6 +26,7 @@ pub(crate) struct Vault {
     generation_hedge: Key,
     head_key: Key,
     element_key: Key,
+    pending_key: Key,
 }
 
 impl Vault {
@@ -68,6 +71,7 @@ impl Vault {
             generation_hedge: expand_key(vault_key.expose(), label::GENERATION_HEDGE, &[])?,
             head_key: expand_key(vault_key.expose(), label::HEAD, &[])?,
             element_key: expand_key(vault_key.expose(), label::ELEMENT, &[])?,
+            pending_key: expand_key(vault_key.expose(), label::PENDING, &[])?,
             vault_key,
         })
     }
@@ -145,6 +149,19 @@ impl Vault {
         }
         let aad = sealed.header.to_bytes();
         open_secret(&self.record_key(&aad)?, ONE_MESSAGE, &aad, &sealed.ciphertext).map_err(|_| damaged().into())
+    }
+
+    /// The tag by which secrets that were made together, and the head that they were made at, are known again:
+    /// `HMAC-SHA-256(pending key, pin[40] ‖ key ID of each)`, with 0[40] for no pin.
+    pub(crate) fn pending_tag<'a>(
+        &self,
+        since: Option<&VaultPin>,
+        key_ids: impl IntoIterator<Item = &'a KeyId>,
+    ) -> Result<[u8; 32], Error> {
+        let since = since.map_or([0; VaultPin::LEN], VaultPin::to_bytes);
+        let ids = key_ids.into_iter().map(|key_id| key_id.as_bytes().as_slice());
+        let parts: Vec<&[u8]> = core::iter::once(since.as_slice()).chain(ids).collect();
+        hmac_sha256(&self.pending_key, &parts)
     }
 
     fn record_key(&self, header: &[u8]) -> Result<Key, Error> {

@@ -1,5 +1,6 @@
 //! Attempts: each is charged, durably, before its KE2 leaves; a login that proves the password gets its own charge back
-//! and no other; a name without an account is counted, limited and answered like any other (rules 6 to 8 and 23).
+//! and no other; a name without an account is counted, limited and answered like any other (rules 6 to 8 and 23;
+//! `attempts/unknown.rs`).
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -9,11 +10,13 @@
 )]
 
 mod support;
+#[path = "attempts/unknown.rs"]
+mod unknown;
 
-use core::mem::{Discriminant, discriminant};
 use core::time::Duration;
 
-use keystow::storage::{Action, Attempts, Change, Found, Outcome, Query, Transaction};
+use keystow::operation::log_in::LogIn;
+use keystow::storage::{Action, Attempts, Change, Outcome, Transaction};
 use keystow::testing::{MemoryStore, Store};
 use keystow::*;
 use sha2::{Digest, Sha256};
@@ -56,6 +59,23 @@ fn refused_until(message: &ServerMessage) -> Timestamp {
         ServerMessage::Refused { refusal: Refusal::TryAgainAt(time), .. } => *time,
         other => panic!("no refusal: {other:?}"),
     }
+}
+
+/// A login whose KE3 is ready to be sent.
+fn before_ke3(world: &mut World, client: &Client) -> Exchange<LogIn> {
+    let mut exchange = client.log_in(PASSWORD, None, &mut world.rng).unwrap();
+    let ke2 = world.send(exchange.message()).unwrap();
+    assert!(exchange.receive(ke2).unwrap().is_none());
+    exchange
+}
+
+/// Guesses that have all read, while none has written.
+fn side_by_side<'s>(world: &mut World, sessions: &'s mut [ServerSession]) -> Vec<Write<'s>> {
+    let guess = |session: &'s mut ServerSession| {
+        let request = client("ada").log_in(WRONG, None, &mut world.rng).unwrap().message().clone();
+        up_to_write(session, &mut world.server.store, &request, NOW)
+    };
+    sessions.iter_mut().map(guess).collect()
 }
 
 /// What the granted logins' audit entries say was spent, in order of time.
@@ -123,11 +143,8 @@ fn a_granted_login_reports_what_was_spent_since_the_last_one() {
 fn a_wrong_ke3_writes_nothing_and_leaves_the_charge_and_the_session() {
     let mut world = world(4);
     let (client, _) = world.person("ada");
-    let mut exchange = client.log_in(PASSWORD, None, &mut world.rng).unwrap();
-    let ke2 = world.send(exchange.message()).unwrap();
-    let session_id = ke2.session_id();
-    assert!(exchange.receive(ke2).unwrap().is_none());
-    let ClientMessage::LoginFinish { ke3, .. } = exchange.message().clone() else { panic!("no KE3") };
+    let exchange = before_ke3(&mut world, &client);
+    let ClientMessage::LoginFinish { session_id, ke3 } = exchange.message().clone() else { panic!("no KE3") };
     let before = world.server.store.clone();
     assert_eq!(counts(&world, "ada"), (1, 1));
     for byte in 0..64 {
@@ -138,8 +155,7 @@ fn a_wrong_ke3_writes_nothing_and_leaves_the_charge_and_the_session() {
         assert_eq!(error(world.send(&wrong)), PeerFault::WrongKe3.into());
         assert_eq!(world.server.store, before);
     }
-    let welcome = world.send(exchange.message()).unwrap();
-    assert!(exchange.receive(welcome).unwrap().unwrap().is_ok(), "the right KE3 is still taken");
+    assert!(world.run(exchange).unwrap().is_ok(), "the right KE3 is still taken");
     assert_eq!(counts(&world, "ada"), (0, 0));
 }
 
@@ -149,20 +165,18 @@ fn a_repeated_ke3_gives_back_one_charge_once() {
     let (client, _) = world.person("ada");
     guess(&mut world, "ada");
     guess(&mut world, "ada");
-    let mut exchange = client.log_in(PASSWORD, None, &mut world.rng).unwrap();
-    let ke2 = world.send(exchange.message()).unwrap();
-    exchange.receive(ke2.clone()).unwrap();
+    let exchange = before_ke3(&mut world, &client);
     // The write is applied, its outcome gets lost, and the message comes again: the audit entry tells.
-    let session = world.server.sessions.get_mut(&ke2.session_id()).unwrap();
+    let session = world.server.sessions.get_mut(&exchange.message().session_id().unwrap()).unwrap();
     let write = up_to_write(session, &mut world.server.store, exchange.message(), NOW);
     assert_eq!(world.server.store.apply(write.transaction()), Ok(Outcome::Applied));
     drop(write);
     let write = up_to_write(session, &mut world.server.store, exchange.message(), NOW);
     assert_eq!(world.server.store.apply(write.transaction()), Ok(Outcome::Repeated));
     let welcome = write.settle(Outcome::Repeated).unwrap();
-    assert_eq!(world.send(exchange.message()), Ok(welcome.clone()), "and once more, from the session");
+    assert_eq!(world.send(exchange.message()), Ok(welcome), "and once more, from the session");
     assert_eq!(counts(&world, "ada"), (2, 0));
-    assert!(exchange.receive(welcome).unwrap().unwrap().is_ok());
+    assert!(world.run(exchange).unwrap().is_ok());
 }
 
 #[test]
@@ -202,11 +216,7 @@ fn guesses_made_side_by_side_are_charged_one_by_one() {
     let mut world = limited(7);
     let (_, _) = world.person("ada");
     let mut sessions: Vec<_> = (0..LIMIT + 2).map(|_| world.server.server.accept(&mut world.rng)).collect();
-    let mut writes = Vec::new();
-    for session in &mut sessions {
-        let request = client("ada").log_in(WRONG, None, &mut world.rng).unwrap().message().clone();
-        writes.push(up_to_write(session, &mut world.server.store, &request, NOW));
-    }
+    let writes = side_by_side(&mut world, &mut sessions);
     assert_eq!(counts(&world, "ada"), (0, 0), "all have read, none has written");
     let window_ends = attempts(&world, "ada").window_ends;
     for (number, write) in (1..).zip(writes) {
@@ -226,15 +236,12 @@ fn of_two_that_race_for_the_last_attempt_one_gets_ke2() {
         let mut world = limited(8);
         (1..LIMIT).for_each(|_| drop(guess(&mut world, "ada")));
         let mut sessions = [(); 2].map(|()| world.server.server.accept(&mut world.rng));
-        let requests = [(); 2].map(|()| client("ada").log_in(WRONG, None, &mut world.rng).unwrap().message().clone());
-        let store = &mut world.server.store;
-        let turns = sessions.iter_mut().zip(&requests);
-        let mut writes: Vec<_> = turns.map(|(session, request)| up_to_write(session, store, request, NOW)).collect();
+        let mut writes = side_by_side(&mut world, &mut sessions);
         if !in_order {
             writes.reverse();
         }
         let settle = |write: Write<'_>| {
-            let outcome = store.apply(write.transaction()).unwrap();
+            let outcome = world.server.store.apply(write.transaction()).unwrap();
             write.settle(outcome).unwrap()
         };
         let replies: Vec<_> = writes.into_iter().map(settle).collect();
@@ -250,14 +257,11 @@ fn a_charge_of_the_last_window_is_not_given_back_to_this_one() {
     let (client, _) = world.person("ada");
     let window_ends = attempts(&world, "ada").window_ends;
     world.now = Timestamp::from_millis(window_ends.as_millis() - 1);
-    let mut exchange = client.log_in(PASSWORD, None, &mut world.rng).unwrap();
-    let ke2 = world.send(exchange.message()).unwrap();
-    exchange.receive(ke2).unwrap();
+    let exchange = before_ke3(&mut world, &client);
     world.now = window_ends;
     guess(&mut world, "ada");
     assert_eq!(counts(&world, "ada"), (1, 2));
-    let welcome = world.send(exchange.message()).unwrap();
-    assert!(exchange.receive(welcome).unwrap().unwrap().is_ok());
+    assert!(world.run(exchange).unwrap().is_ok());
     assert_eq!(counts(&world, "ada"), (1, 1), "the guess stays counted, and is reported to the next login");
 }
 
@@ -302,29 +306,6 @@ fn a_repeated_login_request_is_charged_once_while_its_session_lives() {
     assert_eq!(counts(&world, "ada"), (2, 2), "a new session charges anew");
 }
 
-/// Rule 8: a stranger who asks twice with one blinded element, in two sessions, sees one credential identifier.
-#[test]
-fn a_name_has_one_credential_identifier_with_or_without_an_account() {
-    let mut world = world(15);
-    world.register(&client("ada"), PASSWORD).unwrap().unwrap();
-    for name in ["ada", "eve"] {
-        let request = client(name).log_in(WRONG, None, &mut world.rng).unwrap().message().clone();
-        let ClientMessage::LoginRequest { account, profile, ke1 } = request else { panic!("no login request") };
-        let elements = [0, 1].map(|nonce| {
-            // RFC 9807, section 6.1: the blinded element, 32 bytes, then the client's nonce.
-            let mut ke1 = *ke1.as_bytes();
-            ke1[32] ^= nonce;
-            let ke1 = Box::new(OpaqueMessage::from_bytes(ke1));
-            match world.send(&ClientMessage::LoginRequest { account: account.clone(), profile, ke1 }).unwrap() {
-                ServerMessage::LoginResponse { session_id, ke2 } => (session_id, ke2.as_bytes()[..32].to_vec()),
-                other => panic!("no KE2: {other:?}"),
-            }
-        });
-        assert_ne!(elements[0].0, elements[1].0);
-        assert_eq!(elements[0].1, elements[1].1, "{name}");
-    }
-}
-
 #[test]
 fn what_is_no_ke1_is_neither_read_for_nor_charged() {
     let mut world = world(13);
@@ -336,77 +317,4 @@ fn what_is_no_ke1_is_neither_read_for_nor_charged() {
     let sessions = world.server.sessions.len();
     assert_eq!(error(world.send(&garbage)), PeerFault::InvalidElement.into());
     assert_eq!((world.server.store, world.server.sessions.len()), (before, sessions));
-}
-
-/// One access to the store: what is read, or the shape of what is written.
-#[derive(Debug, PartialEq)]
-enum Access {
-    Read(Discriminant<Query>),
-    Write { guards: usize, changes: Vec<Discriminant<Change>>, audit: bool, otherwise: bool },
-}
-
-/// A store that remembers how it was used.
-#[derive(Default)]
-struct Watched {
-    inner: MemoryStore,
-    accesses: Vec<Access>,
-}
-
-impl Store for Watched {
-    type Error = core::convert::Infallible;
-
-    fn read(&mut self, query: &Query) -> Result<Found, Self::Error> {
-        self.accesses.push(Access::Read(discriminant(query)));
-        self.inner.read(query)
-    }
-
-    fn apply(&mut self, transaction: &Transaction) -> Result<Outcome, Self::Error> {
-        let Transaction { guards, changes, audit, otherwise } = transaction;
-        self.accesses.push(Access::Write {
-            guards: guards.len(),
-            changes: changes.iter().map(discriminant).collect(),
-            audit: audit.is_some(),
-            otherwise: otherwise.is_some(),
-        });
-        self.inner.apply(transaction)
-    }
-}
-
-/// What a stranger, and the database, see of a message to the server: reply and its length, or error; accesses.
-type Seen = (Result<(Discriminant<ServerMessage>, usize), Error>, Vec<Access>);
-
-fn see(world: &mut World<Watched>, message: &ClientMessage) -> Seen {
-    let answer = match world.send(message) {
-        Ok(reply) => Ok((discriminant(&reply), reply.encode().unwrap().len())),
-        refused => Err(error(refused)),
-    };
-    (answer, core::mem::take(&mut world.server.store.accesses))
-}
-
-/// Rule 8: the reply, its size and the work of the store tell nobody whether a name has an account.
-#[test]
-fn a_name_without_an_account_looks_like_any_other() {
-    let policy = ServerPolicy { attempt_limit: LIMIT, ..ServerPolicy::default() };
-    let mut world = world_with(14, Watched::default(), policy);
-    world.register(&client("ada"), PASSWORD).unwrap().unwrap();
-    world.server.store.accesses.clear();
-    let look = |world: &mut World<Watched>, name: &str| {
-        let mut seen = Vec::new();
-        for _ in 0..=LIMIT {
-            let request = client(name).log_in(WRONG, None, &mut world.rng).unwrap().message().clone();
-            seen.push(see(world, &request));
-            seen.push(see(world, &request));
-            let session_id = request.session_id().unwrap();
-            let ke3 = Box::new(OpaqueMessage::from_bytes([7; 64]));
-            seen.push(see(world, &ClientMessage::LoginFinish { session_id, ke3 }));
-        }
-        seen
-    };
-    let known = look(&mut world, "ada");
-    assert_eq!(known, look(&mut world, "eve"));
-
-    let kinds: Vec<_> = known.iter().map(|(answer, accesses)| (answer.clone().err(), accesses.len())).collect();
-    let guess = [(None, 2), (None, 0), (Some(PeerFault::WrongKe3.into()), 0)];
-    let refused = [(None, 2), (None, 0), (Some(PeerFault::OutOfOrder.into()), 0)];
-    assert_eq!(kinds, [&guess[..], &guess, &guess, &refused].concat());
 }

@@ -14,9 +14,10 @@ use std::time::Duration;
 
 use keystow::{
     AccountName, CallerFault, Client, ClientMessage, ClientPolicy, ClientSession, Error, KeyId, Kind, KsfProfile,
-    PeerFault, PendingSecret, Server, ServerPolicy, ServerSetup, client,
+    PeerFault, PendingSecrets, Server, ServerPolicy, ServerSetup, VaultPin, client,
 };
 use rand_core::Rng;
+use serde_json::Value;
 use support::{IDENTITY, PASSWORD, rng, world};
 
 /// A caller's fault, as what a call ends with.
@@ -40,6 +41,21 @@ fn sequence<O: client::Operation>(exchange: &keystow::Exchange<O>) -> u64 {
 /// The number that the session's next request has. (It is used up by this.)
 fn next_sequence(session: &mut ClientSession) -> u64 {
     sequence(&session.retrieve(&[KeyId::from_bytes([0; 16])]).unwrap())
+}
+
+/// Pending secrets as a program may have put them together from what was kept.
+fn edited(pending: &PendingSecrets, edit: impl FnOnce(&[Value]) -> Vec<Value>) -> PendingSecrets {
+    let mut json = serde_json::to_value(pending).unwrap();
+    json["secrets"] = edit(json["secrets"].as_array().unwrap()).into();
+    serde_json::from_value(json).unwrap()
+}
+
+/// One of them with a bit wrong in its ciphertext.
+fn damaged(secret: &Value) -> Value {
+    let mut damaged = secret.clone();
+    let byte = &mut damaged["ciphertext"][0];
+    *byte = (byte.as_u64().unwrap() ^ 1).into();
+    damaged
 }
 
 // --- key stretching ------------------------------------------------------------------------------------
@@ -144,7 +160,7 @@ fn a_generated_secret_has_1_to_1024_bytes_and_a_refused_one_takes_no_sequence_nu
         assert_eq!(bad.check_generated(), caller(fault.clone()));
         assert_eq!(refused(session.generate(&[Kind::Ed25519, bad], &mut world.rng)), caller(fault));
     }
-    assert_eq!(sequence(&session.generate(&[Kind::Bytes(1), Kind::Bytes(1_024)], &mut world.rng).unwrap()), 2);
+    assert_eq!(sequence(&session.generate(&[Kind::Bytes(1), Kind::Bytes(1_024)], &mut world.rng).unwrap()), 3);
 }
 
 #[test]
@@ -152,14 +168,16 @@ fn a_batch_has_1_to_256_items() {
     let mut world = world(1);
     let (_, mut session) = world.person("ada");
     let pending = world.generate(&mut session, &[Kind::Bytes(1); 256]).unwrap().unwrap();
-    let key_ids: Vec<KeyId> = pending.iter().map(PendingSecret::key_id).collect();
+    let key_ids: Vec<KeyId> = pending.key_ids().collect();
     let before = next_sequence(&mut session);
     for len in [0, 257] {
         let fault = CallerFault::BatchLength { len, max: 256 };
-        let (pending, key_ids) = (pending.iter().cycle().take(len), key_ids.iter().cycle().take(len));
+        let pending = edited(&pending, |secrets| secrets.iter().cycle().take(len).cloned().collect());
+        let key_ids: Vec<KeyId> = key_ids.iter().cycle().take(len).copied().collect();
         assert_eq!(refused(session.generate(&vec![Kind::Ed25519; len], &mut world.rng)), caller(fault.clone()));
-        assert_eq!(refused(session.store(&pending.cloned().collect::<Vec<_>>())), caller(fault.clone()));
-        assert_eq!(refused(session.retrieve(&key_ids.copied().collect::<Vec<_>>())), caller(fault));
+        assert_eq!(refused(session.store(&pending)), caller(fault.clone()));
+        assert_eq!(refused(session.retrieve(&key_ids)), caller(fault.clone()));
+        assert_eq!(refused(session.delete(&key_ids)), caller(fault));
     }
     assert_eq!(next_sequence(&mut session), before + 1);
     assert_eq!(world.store(&mut session, &pending).unwrap().unwrap().len(), 256, "the greatest batch is stored");
@@ -171,11 +189,12 @@ fn an_item_stands_in_a_batch_once() {
     let mut world = world(1);
     let (_, mut session) = world.person("ada");
     let pending = world.generate(&mut session, &[Kind::Ed25519; 3]).unwrap().unwrap();
-    let twice = [pending[0].clone(), pending[1].clone(), pending[2].clone(), pending[0].clone()];
+    let twice = edited(&pending, |secrets| [secrets, &secrets[..1]].concat());
     let before = next_sequence(&mut session);
     assert_eq!(refused(session.store(&twice)), caller(CallerFault::Duplicate));
-    let key_ids: Vec<KeyId> = twice.iter().map(PendingSecret::key_id).collect();
+    let key_ids: Vec<KeyId> = twice.key_ids().collect();
     assert_eq!(refused(session.retrieve(&key_ids)), caller(CallerFault::Duplicate));
+    assert_eq!(refused(session.delete(&key_ids)), caller(CallerFault::Duplicate));
     assert_eq!(next_sequence(&mut session), before + 1);
 }
 
@@ -189,14 +208,14 @@ fn a_pending_secret_of_another_user_or_a_damaged_one_is_not_sent() {
     assert_eq!(refused(bob.store(&pending)), caller(CallerFault::WrongUser { pending: ada.user_id() }));
     assert_eq!(next_sequence(&mut bob), before + 1);
 
-    let mut bytes = pending[0].encode().unwrap();
-    *bytes.last_mut().unwrap() ^= 1;
-    let damaged = PendingSecret::decode(&bytes).unwrap();
+    let damaged = edited(&pending, |secrets| vec![secrets[0].clone(), damaged(&secrets[0])]);
     let before = next_sequence(&mut ada);
-    assert_eq!(refused(ada.store(&[pending[0].clone(), damaged])), caller(CallerFault::DamagedPending));
+    assert_eq!(refused(ada.store(&damaged)), caller(CallerFault::DamagedPending));
     assert_eq!(next_sequence(&mut ada), before + 1);
+    let bytes = damaged.encode().unwrap();
+    assert_eq!(PendingSecrets::decode(&bytes), Ok(damaged), "it is found out when it is opened");
     for cut in [&bytes[..0], &bytes[..bytes.len() - 1], &[&bytes[..], &[0]].concat(), &[&[2], &bytes[1..]].concat()] {
-        assert_eq!(PendingSecret::decode(cut), caller(CallerFault::DamagedPending));
+        assert_eq!(PendingSecrets::decode(cut), caller(CallerFault::DamagedPending));
     }
 }
 
@@ -269,6 +288,7 @@ fn errors_name_the_side_at_fault_and_the_bound() {
         (refused(ClientPolicy::new([])), "the caller: a policy names 1 to 8 key-stretching profiles, not 0"),
         (Kind::Bytes(1_025).check_generated(), "the caller: a secret of this kind has 1 to 1024 bytes, not 1025"),
         (refused(ServerSetup::from_bytes(&[])), "the caller: the saved server setup can't be read"),
+        (refused("kspin1qqqqqq".parse::<VaultPin>()), "the caller: the saved vault pin can't be read"),
         (
             refused(ClientMessage::decode(&vec![1; (1 << 20) + 1])),
             "the peer: a message of 1048577 bytes, where 1048576 are allowed",
@@ -299,9 +319,8 @@ fn errors_about_secret_input_repeat_none_of_it() {
     let pending = world.generate(&mut session, &[Kind::Bytes(32)]).unwrap().unwrap();
     let new = world.store(&mut session, &pending).unwrap().unwrap();
     let secret = world.retrieve(&mut session, &[new[0].key_id]).unwrap().unwrap();
-    let mut bytes = pending[0].encode().unwrap();
-    *bytes.last_mut().unwrap() ^= 1;
-    let error = refused(session.store(&[PendingSecret::decode(&bytes).unwrap()])).unwrap_err();
+    let error = refused(session.store(&edited(&pending, |secrets| vec![damaged(&secrets[0])]))).unwrap_err();
+    assert_eq!(error, CallerFault::DamagedPending.into());
     let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
     for secret in [hex(secret[0].expose()), format!("{:?}", secret[0].expose()), PASSWORD.to_string()] {
         assert!(!said(error.clone()).contains(&secret));

@@ -1,5 +1,5 @@
 //! The conformance suite: it passes `MemoryStore`, finds each of the broken stores that ship beside it, and reports a
-//! database that fails.
+//! database that fails. (`conformance/heads.rs`: stores that go wrong about vault heads.)
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -8,9 +8,12 @@
     clippy::arithmetic_side_effects
 )]
 
+#[path = "conformance/heads.rs"]
+mod heads;
+
 use std::convert::Infallible;
 
-use keystow::storage::{Change, Found, Outcome, Query, Transaction};
+use keystow::storage::{Change, Found, Outcome, Query, Standing, Transaction};
 use keystow::testing::{Breakage, BrokenStore, Failure, MemoryStore, Store, conformance};
 
 /// A database that is down for reading, writing, or both.
@@ -40,12 +43,13 @@ fn finds(breakage: Breakage) -> &'static str {
         Breakage::TornBatch | Breakage::OverwrittenId => "a key ID is taken once, and a batch is all or nothing",
         Breakage::IgnoredGuard => "the credential guard holds or nothing is written",
         Breakage::StaleRead => "an account is made whole, and found under its own name alone",
+        Breakage::LostHead | Breakage::ReplacedHead => CHAIN,
     }
 }
 
 #[test]
-fn the_memory_store_passes_all_twenty_checks() {
-    assert_eq!(conformance(MemoryStore::new), Ok(20));
+fn the_memory_store_passes_all_25_checks() {
+    assert_eq!(conformance(MemoryStore::new), Ok(25));
 }
 
 #[test]
@@ -82,14 +86,25 @@ impl Store for Spoiled {
     }
 }
 
+const CHAIN: &str = "vault heads form a chain, one for each account";
 const TOMBSTONE: &str = "a deleted secret leaves a tombstone that nothing is stored over";
 const REPLACED: &str = "a replaced credential ends what was guarded on the old one";
 const PURGED: &str = "a purged secret leaves nothing behind";
 const DELETED: &str = "a deleted account leaves its attempts alone behind";
 const PAGE: &str = "a page has the next of a user's secrets, ascending, with the tombstones";
 
-/// What a store gets wrong about the changes that end something, and the check that finds it.
-const SPOILED: [(&str, After); 9] = [
+/// What a store gets wrong about the changes that begin, move or end something, and the check that finds it.
+const SPOILED: [(&str, After); 11] = [
+    (CHAIN, |change, before, now| {
+        if let Change::CreateAccount { .. } = change {
+            now.heads.clone_from(&before.heads);
+        }
+    }),
+    (CHAIN, |change, _, now| {
+        if let Change::AppendHead { epoch, .. } = change {
+            now.accounts.values_mut().for_each(|row| row.epoch = *epoch);
+        }
+    }),
     (PAGE, |change, _, now| {
         if let Change::DeleteSecret { user_id, key_id, .. } = change {
             now.secrets.remove(&(*user_id, *key_id));
@@ -139,7 +154,7 @@ const SPOILED: [(&str, After); 9] = [
 ];
 
 #[test]
-fn a_store_that_ends_too_little_or_too_much_fails_the_check_that_is_about_it() {
+fn a_store_that_writes_too_little_or_too_much_fails_the_check_that_is_about_it() {
     for (case, (check, after)) in SPOILED.into_iter().enumerate() {
         let failure = conformance(|| Spoiled { store: MemoryStore::new(), after }).unwrap_err();
         assert_eq!((case, failure.check), (case, check), "{failure}");
@@ -158,7 +173,8 @@ impl Store for ByKey {
         let after = taken.filter(|entry| query.after().is_none_or(|after| entry.place() > after));
         let page = after.take(query.limit().into()).map(|entry| entry.to_record().unwrap().as_bytes().to_vec());
         let account = self.0.accounts.values().find(|row| row.user_id == query.user_id());
-        Ok(query.found(account.map(|row| row.credential), page.collect()))
+        let standing = account.map(|row| Standing { credential: row.credential, epoch: row.epoch });
+        Ok(query.found(standing, page.collect()))
     }
 
     fn apply(&mut self, transaction: &Transaction) -> Result<Outcome, Infallible> {
@@ -189,7 +205,7 @@ fn a_database_that_fails_is_a_failure_of_the_first_check_and_no_panic() {
     let failure = |problem: &str| Err(Failure { check, problem: problem.to_string() });
     assert_eq!(conformance(down(true, false)), failure("read failed: no connection"));
     assert_eq!(conformance(down(false, true)), failure("apply failed: disk full"));
-    assert_eq!(conformance(down(false, false)), Ok(20));
+    assert_eq!(conformance(down(false, false)), Ok(25));
     let failure = conformance(down(true, true)).unwrap_err();
     assert_eq!(failure.to_string(), format!("{check}: read failed: no connection"));
 }

@@ -157,7 +157,7 @@ fn rule_22_a_late_retry_of_the_pending_secrets_stores_nothing() {
     let gone = sealed(&pending).remove(1);
     let mixed = vec![sealed(&fresh).remove(0), gone.clone()];
     for secrets in [vec![gone], mixed] {
-        let by_hand = hostile::pending(&secrets, later.pin());
+        let by_hand = hostile::pending(&later, &secrets, later.pin());
         assert_eq!(world.store(&mut later, &by_hand).unwrap(), Err(taken), "nor anything of its batch");
         let honest = later.store(&fresh).unwrap();
         let Request::Store(store::Request { head, .. }) = request(&world, &honest) else { panic!("no store") };

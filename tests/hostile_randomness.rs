@@ -234,9 +234,10 @@ fn rule_22_a_late_retry_does_not_bring_a_deleted_secret_back() {
 
     // Whatever the device says about when it was made, alone and with the others of its batch.
     for since in [made_at, session.pin()] {
-        let alone = hostile::pending(&sealed(&pending)[1..2], since);
+        let alone = hostile::pending(&session, &sealed(&pending)[1..2], since);
         assert_taken(&mut world, &mut session, &alone, key_id);
-        assert_taken(&mut world, &mut session, &pending.clone().rebase(since), key_id);
+        let whole = hostile::pending(&session, &sealed(&pending), since);
+        assert_taken(&mut world, &mut session, &whole, key_id);
     }
     assert_eq!(world.retrieve(&mut session, &[key_id]).unwrap().unwrap_err(), Refusal::NotFound);
     let others = [key_ids[0], key_ids[2]];

@@ -11,7 +11,7 @@
 mod support;
 mod vault;
 
-use keystow::operation::Reply;
+use keystow::operation::{Reply, store};
 use keystow::testing::{MemoryStore, hostile};
 use keystow::*;
 use support::{PASSWORD, World, error};
@@ -215,12 +215,15 @@ fn a_head_that_lost_its_race_does_not_pass_for_the_one_that_won() {
     assert_eq!(error(world.log_in_with(&client, PASSWORD, Some(others))), fault(VaultFault::Forked { epoch: 1 }));
 }
 
+/// Any reply to an exchange's request.
+fn forged<O: client::Operation>(world: &World, exchange: &Exchange<O>, reply: &Reply) -> ServerMessage {
+    let ClientMessage::Frame(Frame { session_id, sequence, .. }) = exchange.message() else { panic!("no frame") };
+    hostile::reply(&world.server.sessions[session_id], *session_id, *sequence, reply).unwrap()
+}
+
 /// The refusal that tells a device that another was faster.
 fn head_moved<O: client::Operation>(world: &World, exchange: &Exchange<O>) -> ServerMessage {
-    let ClientMessage::Frame(Frame { session_id, sequence, .. }) = exchange.message() else { panic!("no frame") };
-    let session = &world.server.sessions[session_id];
-    let reply = Reply::Refused(Refusal::HeadMoved);
-    hostile::reply(session, *session_id, *sequence, &reply).unwrap()
+    forged(world, exchange, &Reply::Refused(Refusal::HeadMoved))
 }
 
 /// XOR forgets what is in it twice: a server that could have a secret stored twice and another deleted twice could exchange
@@ -253,20 +256,101 @@ fn a_store_and_a_deletion_that_are_repeated_at_the_servers_wish_do_not_exchange_
     }
 }
 
+/// The lost head opens, and has the right number: only the link says that it is not part of the chain.
+#[test]
+fn a_head_that_lost_its_race_does_not_link_with_what_came_after_the_winner() {
+    let mut world = support::world(9);
+    let (client, mut one) = world.person("ada");
+    let (pin, user_id) = (one.pin(), one.user_id());
+    let lost = world.generate(&mut one, &[Kind::Bytes(32)]).unwrap().unwrap();
+    let before = world.server.store.clone();
+    world.send(one.store(&lost).unwrap().message()).unwrap();
+    let branch = std::mem::replace(&mut world.server.store, before);
+    let mut other = world.log_in_with(&client, PASSWORD, Some(pin)).unwrap().unwrap();
+    world.secret(&mut other, Kind::Bytes(32));
+    world.secret(&mut other, Kind::Bytes(32));
+    world.server.store.heads.insert((user_id, 1), branch.heads[&(user_id, 1)].clone());
+    let damaged = fault(VaultFault::DamagedHead { epoch: 2 });
+    assert_eq!(error(world.log_in_with(&client, PASSWORD, Some(pin))), damaged);
+}
+
+/// The way from an old pin must lead through what the session knows, not only to somewhere newer.
+#[test]
+fn a_way_from_an_older_pin_that_goes_around_the_sessions_own_head_is_a_fork() {
+    let mut fork = Fork::new(1);
+    let old = fork.world.log_in(&fork.client, PASSWORD).unwrap().unwrap().pin();
+    assert_eq!((old, old.epoch()), (fork.one.pin(), 2));
+    let pending = fork.world.generate(&mut fork.one, &[Kind::Bytes(32)]).unwrap().unwrap();
+    let early = fork.world.generate(&mut fork.one, &[Kind::Bytes(32)]).unwrap().unwrap();
+    let common = fork.world.server.store.clone();
+    fork.world.store(&mut fork.one, &pending).unwrap().unwrap();
+    // Another branch behind the same head of epoch 2.
+    let mut third = {
+        fork.world.server.store = common;
+        fork.world.log_in_with(&fork.client, PASSWORD, Some(old)).unwrap().unwrap()
+    };
+    fork.world.secret(&mut third, Kind::Bytes(32));
+    fork.world.secret(&mut third, Kind::Bytes(32));
+    let forked = fault(VaultFault::Forked { epoch: 3 });
+    let exchange = fork.one.verify_pin(old).unwrap();
+    assert_eq!(error(fork.world.run(exchange)), forked, "compared");
+    assert_eq!(error(fork.world.store(&mut fork.one, &early)), forked, "stored");
+}
+
+#[test]
+fn a_head_that_is_said_to_have_moved_and_has_not_is_an_error() {
+    let mut world = support::world(10);
+    let (_, mut session) = world.person("ada");
+    let pending = world.generate(&mut session, &[Kind::Bytes(32)]).unwrap().unwrap();
+    let mut exchange = session.store(&pending).unwrap();
+    let refused = head_moved(&world, &exchange);
+    assert!(exchange.receive(refused).unwrap().is_none());
+    assert_eq!(error(world.run(exchange)), PeerFault::Mismatch("epoch").into());
+    let mut exchange = session.list().unwrap();
+    let refused = head_moved(&world, &exchange);
+    assert!(exchange.receive(refused).unwrap().is_none());
+    assert_eq!(error(world.run(exchange)), PeerFault::Mismatch("epoch").into());
+}
+
+/// As above, with secrets whose head a person has given up: they are looked for in the vault itself.
+#[test]
+fn a_rebased_store_and_a_deletion_that_is_repeated_do_not_exchange_secrets() {
+    let mut scene = Scene::new(5);
+    let (user_id, gone) = (scene.session.user_id(), scene.kept[0]);
+    let deleted = scene.world.server.store.secrets[&(user_id, gone)].clone();
+    scene.world.delete(&mut scene.session, &[gone]).unwrap().unwrap();
+    scene.world.server.store.secrets.insert((user_id, gone), deleted);
+    scene.world.delete(&mut scene.session, &[gone]).unwrap().unwrap();
+    let rebased = scene.session.rebase(&scene.stored).unwrap();
+    let first = scene.stored.key_ids().next().unwrap();
+    scene.world.server.store.secrets.remove(&(user_id, first));
+    let told = error(scene.world.store(&mut scene.session, &rebased));
+    assert_eq!(told, fault(VaultFault::Digest), "as many as there should be, with the deleted one in the digest");
+}
+
 #[test]
 fn a_server_that_claims_to_have_what_no_head_took_up_is_not_believed() {
-    let mut scene = Scene::new(4);
-    let user_id = scene.session.user_id();
-    // The record is there, so an honest server's code says `repeated`; the head isn't.
-    let mut world = scene.world;
-    let before = world.server.store.clone();
-    world.store(&mut scene.session, &scene.fresh).unwrap().unwrap();
-    let key = (user_id, scene.fresh.key_ids().next().unwrap());
-    let record = world.server.store.secrets[&key].clone();
-    world.server.store = before;
-    world.server.store.secrets.insert(key, record);
-    let (name, pin) = (scene.client.account().clone(), scene.other_pin);
-    assert!(world.server.store.accounts.contains_key(&name));
-    let mut session = world.log_in_with(&scene.client, NEW_PASSWORD, Some(pin)).unwrap().unwrap();
-    assert_eq!(error(world.store(&mut session, &scene.fresh)), fault(VaultFault::NotStored));
+    let mut world = support::world(11);
+    let (_, mut session) = world.person("ada");
+    let claimed = world.generate(&mut session, &[Kind::Bytes(32)]).unwrap().unwrap();
+    let key_ids: Vec<KeyId> = claimed.key_ids().collect();
+    let claim = Reply::Store(store::Reply { key_ids, repeated: true });
+    // It hasn't, and says so in the list.
+    let mut exchange = session.store(&claimed).unwrap();
+    let forged = forged(&world, &exchange, &claim);
+    assert!(exchange.receive(forged).unwrap().is_none());
+    assert_eq!(error(world.run(exchange)), fault(VaultFault::NotStored));
+    // It has the record, and lists it: the head doesn't count it.
+    let record = [&[1, 0], &postcard::to_allocvec(&sealed_of(&claimed)).unwrap()[..]].concat();
+    world.server.store.secrets.insert((session.user_id(), claimed.key_ids().next().unwrap()), record);
+    let count = fault(VaultFault::Count { expected: 0, listed: 1 });
+    assert_eq!(error(world.store(&mut session, &claimed)), count);
+}
+
+/// The one secret of pending ones.
+fn sealed_of(pending: &PendingSecrets) -> SealedSecret {
+    let bytes = pending.encode().unwrap();
+    let (mut secrets, _, _): (Vec<SealedSecret>, Option<VaultPin>, [u8; 32]) =
+        postcard::from_bytes(&bytes[1..]).unwrap();
+    secrets.remove(0)
 }

@@ -172,7 +172,7 @@ fn rule_2_the_client_stores_no_secret_of_another_user() {
     secret.header = rewrite(&secret.header, |bytes| {
         bytes[at::USER_ID..at::KIND].copy_from_slice(ada.user_id().as_bytes());
     });
-    let relabelled = hostile::pending(&[secret], ada.pin());
+    let relabelled = hostile::pending(&ada, &[secret], ada.pin());
     assert_eq!(ada.store(&relabelled).map(|_| ()).unwrap_err(), CallerFault::DamagedPending.into());
 }
 

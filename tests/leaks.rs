@@ -16,6 +16,8 @@ use std::collections::BTreeSet;
 
 use hostile::device::{Device, expand};
 use hostile::witness::{KINDS, PASSWORD, Witness};
+use keystow::operation::{Reply, store};
+use keystow::testing::MemoryStore;
 use keystow::*;
 use support::{IDENTITY, World, client};
 
@@ -54,14 +56,143 @@ fn rule_17_no_key_of_the_vault_is_printed_sent_or_stored() {
     witness.must_not_see("vault key", &device.vault_key);
     witness.must_not_see("export key", &device.export_key);
     witness.must_not_see("wrap key", &expand(&device.export_key, "vault wrap", &[device.user_id.as_bytes()]));
-    for label in ["binder", "generation hedge"] {
+    for label in ["binder", "generation hedge", "vault head", "vault element"] {
         witness.must_not_see(label, &expand(&device.vault_key, label, &[]));
     }
     let (_, pending) = witness.use_account(&mut world);
-    for pending in &pending {
-        let header = hostile::sealed(pending).header.to_bytes();
+    for sealed in hostile::sealed(&pending) {
+        let header = sealed.header.to_bytes();
         witness.must_not_see("record key", &expand(&device.vault_key, "record", &[&header]));
     }
+    witness.store(&world);
+    assert_eq!(witness.leaks(), BTreeSet::new());
+}
+
+/// Ends an exchange that has moved the vault's head, or looked for it, and prints what there is on the way.
+fn settle<T: core::fmt::Debug, O: client::Operation<Output = Unsettled<T>>>(
+    witness: &mut Witness,
+    world: &mut World,
+    session: &mut ClientSession,
+    exchange: Exchange<O>,
+) -> T {
+    let unsettled = witness.run(world, exchange).unwrap();
+    witness.prints("unsettled", &unsettled);
+    let output = session.settle(unsettled);
+    witness.prints("settled", &output);
+    witness.prints("client session", session);
+    output
+}
+
+/// What a vault comes to is known to its devices alone: each of its elements, and their sum before and after each change.
+#[test]
+fn rule_17_no_element_and_no_digest_of_the_vault_is_printed_sent_or_stored() {
+    let mut witness = Witness::default();
+    let mut world = world(&mut witness);
+    let device = Device::register(&mut world, "ada", PASSWORD, VAULT_KEY);
+    witness.secrets.clear();
+    let (mut session, pending) = witness.use_account(&mut world);
+    witness.secrets.clear();
+    let key_ids: Vec<KeyId> = pending.key_ids().collect();
+    for label in ["vault head", "vault element"] {
+        witness.must_not_see(label, &expand(&device.vault_key, label, &[]));
+    }
+    for key_id in &key_ids {
+        witness.must_not_see("element", &device.digest(&[*key_id]));
+    }
+    for live in [&key_ids[..], &key_ids[1..], &key_ids[..1]] {
+        witness.must_not_see("digest", &device.digest(live));
+    }
+
+    let first = device.first_head.pin();
+    let (store, list) = (session.store(&pending).unwrap(), session.list().unwrap());
+    settle(&mut witness, &mut world, &mut session, store);
+    assert_eq!(settle(&mut witness, &mut world, &mut session, list).len(), KINDS.len());
+    let salvage = session.salvage().unwrap();
+    assert_eq!(settle(&mut witness, &mut world, &mut session, salvage).len(), KINDS.len());
+    let verify = session.verify_pin(first).unwrap();
+    settle(&mut witness, &mut world, &mut session, verify);
+    let delete = session.delete(&key_ids[..1]).unwrap();
+    settle(&mut witness, &mut world, &mut session, delete);
+    let change = session.change_password("another pass phrase", &mut world.rng).unwrap();
+    settle(&mut witness, &mut world, &mut session, change);
+    assert_eq!(session.pin().epoch(), 3);
+    witness.store(&world);
+    let end = session.delete_account().unwrap();
+    witness.run(&mut world, end).unwrap();
+    assert_eq!(witness.leaks(), BTreeSet::new());
+    for what in ["unsettled", "exchange", "ended exchange", "client session", "head"] {
+        assert!(witness.seen.iter().any(|(seen, _)| seen == what), "{what}");
+    }
+}
+
+/// The fault that an exchange ends with, printed. The store is put right again.
+fn fault<O: client::Operation>(
+    witness: &mut Witness,
+    world: &mut World,
+    exchange: Result<Exchange<O>, Error>,
+    honest: &MemoryStore,
+) -> VaultFault {
+    let error = witness.run(world, exchange.unwrap()).map(|_| ()).unwrap_err();
+    world.server.store = honest.clone();
+    match error {
+        Error::Peer(PeerFault::Vault(fault)) => {
+            witness.displays("fault", &fault);
+            fault
+        }
+        other => panic!("another error: {other:?}"),
+    }
+}
+
+/// The same for what is said of a vault that was tampered with, in each of the ways that have a name.
+#[test]
+fn rule_17_no_element_and_no_digest_of_the_vault_is_in_a_fault() {
+    let mut witness = Witness::default();
+    let mut world = world(&mut witness);
+    let device = Device::register(&mut world, "ada", PASSWORD, VAULT_KEY);
+    let empty = world.server.store.clone();
+    let (mut session, pending) = witness.use_account(&mut world);
+    let unstored = witness.generate(&mut world, &mut session);
+    let (strange, key_ids) = (hostile::sealed(&unstored), pending.key_ids().collect::<Vec<_>>());
+    witness.secrets.clear();
+    for label in ["vault head", "vault element"] {
+        witness.must_not_see(label, &expand(&device.vault_key, label, &[]));
+    }
+    let exchanged: Vec<KeyId> = key_ids[1..].iter().copied().chain([strange[0].header.key_id()]).collect();
+    for live in [&key_ids[..], &key_ids[1..], &key_ids[..1], &exchanged] {
+        witness.must_not_see("digest", &device.digest(live));
+    }
+    let (honest, pin) = (world.server.store.clone(), session.pin());
+    let (user_id, client, witness) = (device.user_id, client("ada"), &mut witness);
+
+    world.server.store.secrets.remove(&(user_id, key_ids[0]));
+    let found = fault(witness, &mut world, session.list(), &honest);
+    assert_eq!(found, VaultFault::Count { expected: 4, listed: 3 });
+    world.server.store.secrets.remove(&(user_id, key_ids[0]));
+    world.server.store.secrets.insert((user_id, strange[0].header.key_id()), hostile::record(&strange[0]));
+    assert_eq!(fault(witness, &mut world, session.list(), &honest), VaultFault::Digest);
+    let claim = store::Reply { key_ids: unstored.key_ids().collect(), repeated: true };
+    let mut claimed = session.store(&unstored).unwrap();
+    let forged = hostile::forge(&world, &claimed, &Reply::Store(claim));
+    assert!(claimed.receive(forged).unwrap().is_none());
+    assert_eq!(fault(witness, &mut world, Ok(claimed), &honest), VaultFault::NotStored);
+    let mut other = pin.to_bytes();
+    other[39] ^= 1;
+    let found = fault(witness, &mut world, session.verify_pin(VaultPin::from_bytes(&other)), &honest);
+    assert_eq!(found, VaultFault::Forked { epoch: 1 });
+
+    let log_in = client.log_in(PASSWORD, Some(pin), &mut world.rng);
+    world.server.store = empty;
+    assert_eq!(fault(witness, &mut world, log_in, &honest), VaultFault::RolledBack { known: 1, shown: 0 });
+    *world.server.store.heads.get_mut(&(user_id, 1)).unwrap().last_mut().unwrap() ^= 1;
+    let log_in = client.log_in(PASSWORD, None, &mut world.rng);
+    assert_eq!(fault(witness, &mut world, log_in, &honest), VaultFault::DamagedHead { epoch: 1 });
+    let change = session.change_password("another pass phrase", &mut world.rng).unwrap();
+    settle(witness, &mut world, &mut session, change);
+    let (name, old) = (client.account(), &honest.accounts[client.account()]);
+    let row = world.server.store.accounts.get_mut(name).unwrap();
+    (row.credential, row.record) = (old.credential, old.record.clone());
+    let log_in = client.log_in(PASSWORD, Some(pin), &mut world.rng);
+    assert_eq!(fault(witness, &mut world, log_in, &honest), VaultFault::Credential);
     witness.store(&world);
     assert_eq!(witness.leaks(), BTreeSet::new());
 }
@@ -92,14 +223,15 @@ fn rule_17_no_secret_is_in_an_error_or_a_refusal() {
     let mut setup = ServerSetup::generate(&mut support::rng(7)).unwrap().to_bytes().expose().to_vec();
     setup[65..97].fill(0xff);
     witness.displays("error", &ServerSetup::from_bytes(&setup).map(|_| ()).unwrap_err());
-    let mut bytes = pending[0].encode().unwrap();
-    *bytes.last_mut().unwrap() ^= 1;
-    let damaged = PendingSecret::decode(&bytes).unwrap();
-    witness.displays("error", &session.store(&[damaged]).map(|_| ()).unwrap_err());
-    let place = (session.user_id(), pending[0].key_id());
-    for record in [[&[1, 0], &bytes[1..]].concat(), bytes[..9].to_vec()] {
-        world.server.store.secrets.insert(place, record);
-        let retrieve = session.retrieve(&[pending[0].key_id()]).unwrap();
+    let mut secrets = hostile::sealed(&pending);
+    *secrets[0].ciphertext.last_mut().unwrap() ^= 1;
+    let damaged = hostile::pending(&session, &secrets, session.pin());
+    witness.displays("error", &session.store(&damaged).map(|_| ()).unwrap_err());
+    let key_id = secrets[0].header.key_id();
+    let record = hostile::record(&secrets[0]);
+    for record in [record.clone(), record[..9].to_vec()] {
+        world.server.store.secrets.insert((session.user_id(), key_id), record);
+        let retrieve = session.retrieve(&[key_id]).unwrap();
         let error = witness.run(&mut world, retrieve).map(|_| ()).unwrap_err();
         witness.displays("error", &error);
     }
@@ -116,13 +248,18 @@ fn rule_17_what_holds_keys_prints_no_bytes_but_names() {
     let mut world = world(&mut witness);
     witness.register(&mut world);
     let (session, pending) = witness.use_account(&mut world);
-    let public = [
-        session.user_id().to_string(),
-        session.server_key().to_string(),
-        session.session_id().to_string(),
-        pending[0].key_id().to_string(),
-    ];
-    let holders = ["exchange", "ended exchange", "client session", "server session", "server setup", "server"];
+    let mut public =
+        vec![session.user_id().to_string(), session.server_key().to_string(), session.session_id().to_string()];
+    for sealed in hostile::sealed(&pending) {
+        public.push(sealed.header.key_id().to_string());
+        public.extend(sealed.header.public().map(ToString::to_string));
+    }
+    // A pin's hash is that of a sealed head, which the server has.
+    let heads =
+        world.server.store.heads.values().map(|head| SealedHead::from_bytes(head[1..].try_into().unwrap()).pin());
+    let pins: Vec<String> = heads.map(|pin| format!("{pin:?}")).collect();
+    let holders =
+        ["exchange", "ended exchange", "unsettled store", "client session", "server session", "server setup", "server"];
     let mut looked_at = 0;
     for (what, text) in witness.seen.iter().filter(|(what, _)| holders.contains(&what.as_str())) {
         let text = String::from_utf8(text.clone()).unwrap();
@@ -131,7 +268,8 @@ fn rule_17_what_holds_keys_prints_no_bytes_but_names() {
         assert!(longest < Some(8), "a list of bytes in {what}: {text}");
         let of_another_session = |word: &str| world.server.sessions.keys().any(|id| id.to_string() == *word);
         for word in text.split(|c: char| !c.is_ascii_hexdigit()).filter(|word| word.len() >= 16) {
-            assert!(public.iter().any(|name| name == word) || of_another_session(word), "{word} in {what}: {text}");
+            let public = public.iter().any(|name| name == word) || pins.iter().any(|pin| pin.contains(word));
+            assert!(public || of_another_session(word), "{word} in {what}: {text}");
         }
         looked_at += 1;
     }
@@ -153,6 +291,10 @@ fn rule_17_what_a_store_found_and_is_told_to_write_shows_no_record() {
     for (_, record) in world.server.store.secrets.iter() {
         let ciphertext = &record[record.len() - 24..];
         witness.must_not_see("secret record", ciphertext);
+    }
+    for head in world.server.store.heads.values() {
+        // From the nonce on, behind version and epoch.
+        witness.must_not_see("head", &head[9..]);
     }
     assert_eq!(witness.leaks(), BTreeSet::new());
 }

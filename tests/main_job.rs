@@ -10,7 +10,9 @@
 
 mod support;
 
+use keystow::operation::{Reply, Request, store};
 use keystow::storage::{Action, Attempts};
+use keystow::testing::hostile;
 use keystow::*;
 use sha2::{Digest, Sha256};
 use support::{IDENTITY, PASSWORD, World, client, error, world};
@@ -48,9 +50,10 @@ fn round_trip(world: &mut World, client: &Client, kinds: &[Kind]) {
     let pending = world.generate(&mut first, kinds).unwrap().unwrap();
     let stored = world.store(&mut first, &pending).unwrap().unwrap();
     let key_ids: Vec<_> = stored.iter().map(|secret| secret.key_id).collect();
-    assert_eq!(key_ids, pending.iter().map(PendingSecret::key_id).collect::<Vec<_>>());
+    assert_eq!(key_ids, pending.key_ids().collect::<Vec<_>>());
 
-    let mut second = world.log_in(client, PASSWORD).unwrap().unwrap();
+    let mut second = world.log_in_with(client, PASSWORD, Some(first.pin())).unwrap().unwrap();
+    assert_eq!((second.pin(), second.trust()), (first.pin(), VaultTrust::Pinned));
     let secrets = world.retrieve(&mut second, &key_ids).unwrap().unwrap();
     assert_eq!((stored.len(), secrets.len()), (kinds.len(), kinds.len()));
     for ((secret, new), kind) in secrets.iter().zip(&stored).zip(kinds) {
@@ -102,18 +105,18 @@ fn a_pending_secret_survives_every_way_of_keeping_it_with_the_same_key_id() {
     let (client, mut session) = world.person("ada");
     let made = world.generate(&mut session, &KINDS).unwrap().unwrap();
     let through_json: PendingSecrets = serde_json::from_str(&serde_json::to_string(&made).unwrap()).unwrap();
-    let decode = |pending: &PendingSecret| PendingSecret::decode(&pending.encode().unwrap()).unwrap();
-    let through_bytes: Vec<_> = made.iter().map(decode).collect();
+    let through_bytes = PendingSecrets::decode(&made.encode().unwrap()).unwrap();
     assert_eq!((&through_json, &through_bytes), (&made, &made));
 
     world.server.crash();
     drop(session);
     let mut later = world.log_in(&client, PASSWORD).unwrap().unwrap();
     let stored = world.store(&mut later, &through_json).unwrap().unwrap();
-    for (new, pending) in stored.iter().zip(&made) {
-        assert_eq!((new.key_id, new.kind, new.already_stored), (pending.key_id(), pending.kind(), false));
+    let key_ids: Vec<_> = made.key_ids().collect();
+    assert_eq!((stored.len(), made.kinds().len()), (KINDS.len(), KINDS.len()));
+    for ((new, key_id), kind) in stored.iter().zip(&key_ids).zip(made.kinds()) {
+        assert_eq!((new.key_id, new.kind, new.already_stored), (*key_id, kind, false));
     }
-    let key_ids: Vec<_> = made.iter().map(PendingSecret::key_id).collect();
     let secrets = world.retrieve(&mut later, &key_ids).unwrap().unwrap();
     assert!(secrets.iter().zip(&stored).all(|(secret, new)| secret.public() == new.public.as_ref()));
 }
@@ -135,10 +138,47 @@ fn what_is_stored_again_was_already_there_and_changes_no_byte() {
     assert_eq!(world.store(&mut later, &pending).unwrap().unwrap(), again, "in a new session");
     assert_eq!(world.server.store, before);
 
-    let fresh = world.generate(&mut later, &[Kind::Ed25519]).unwrap().unwrap();
-    let mixed = world.store(&mut later, &[pending[0].clone(), fresh[0].clone()]).unwrap().unwrap();
-    assert!(mixed.iter().all(|secret| !secret.already_stored), "only a whole batch counts as stored before");
+    assert_eq!((later.pin().epoch(), session.pin()), (1, later.pin()), "one change of the vault in all");
+}
+
+/// `PendingSecrets` stay together, so this takes a client of one's own: one that sends again what was stored, beside what
+/// wasn't, under the head for the new one.
+#[test]
+fn only_a_whole_batch_counts_as_stored_before() {
+    let mut world = world(15);
+    let (_, mut session) = world.person("ada");
+    let pending = world.generate(&mut session, &KINDS).unwrap().unwrap();
+    world.store(&mut session, &pending).unwrap().unwrap();
+    let fresh = world.generate(&mut session, &[Kind::Ed25519]).unwrap().unwrap();
+    let [mut mixed, other] = [&pending, &fresh].map(|pending| store_request(&world, &mut session, pending));
+    mixed.secrets.truncate(1);
+    let stays = session.pin();
+    let key_ids: Vec<_> = pending.key_ids().take(1).chain(fresh.key_ids()).collect();
+    let secrets = [mixed.secrets, other.secrets].concat();
+    let request = Request::Store(store::Request { secrets, head: other.head });
+    let exchange = hostile::request(&mut session, &request).unwrap();
+    let reply = Reply::Store(store::Reply { key_ids, repeated: false });
+    assert_eq!(world.run(exchange).unwrap(), Ok(reply));
     assert_eq!(world.server.store.secrets.len(), KINDS.len() + 1);
+
+    // The session didn't see that head yet, and finds out by it that the fresh secret is there.
+    assert_eq!(session.pin(), stays);
+    assert!(world.store(&mut session, &fresh).unwrap().unwrap()[0].already_stored);
+    assert_eq!((session.pin().epoch(), world.server.store.heads.len()), (2, 3));
+    assert_eq!(world.list(&mut session).unwrap().unwrap().len(), KINDS.len() + 1);
+}
+
+/// The last request with which a client stores pending secrets, read with the server's keys.
+fn store_request(world: &World, session: &mut ClientSession, pending: &PendingSecrets) -> store::Request {
+    let bytes = pending.encode().unwrap();
+    let (secrets, _, _): (Vec<SealedSecret>, Option<VaultPin>, [u8; 32]) = postcard::from_bytes(&bytes[1..]).unwrap();
+    let fresh = hostile::pending(session, secrets, Some(session.pin())).unwrap();
+    let exchange = session.store(&fresh).unwrap();
+    let server = &world.server.sessions[&session.session_id()];
+    match hostile::open_request(server, exchange.message().clone()).unwrap() {
+        Request::Store(request) => request,
+        other => panic!("another request: {other:?}"),
+    }
 }
 
 /// The sequence number that the session's next request has.
@@ -149,27 +189,62 @@ fn next_sequence(session: &mut ClientSession) -> u64 {
     }
 }
 
+/// The bytes of pending secrets with one bit wrong in this byte.
+fn damaged(bytes: &[u8], at: usize) -> Result<PendingSecrets, Error> {
+    let mut damaged = bytes.to_vec();
+    damaged[at] ^= 1;
+    PendingSecrets::decode(&damaged)
+}
+
+/// How long the end of pending secrets is: a pin (that it is there, epoch 0 in one byte, the hash), and the tag.
+const END: usize = 2 + 32 + 32;
+
 #[test]
 fn a_damaged_pending_secret_is_refused_before_anything_is_sent() {
     let mut world = world(5);
     let (_, mut session) = world.person("ada");
     let pending = world.generate(&mut session, &[Kind::Ed25519]).unwrap().unwrap();
-    let bytes = pending[0].encode().unwrap();
+    let bytes = pending.encode().unwrap();
     for i in 0..bytes.len() {
-        let mut damaged = bytes.clone();
-        damaged[i] ^= 1;
-        let refused = PendingSecret::decode(&damaged).and_then(|pending| session.store(&[pending]).map(drop));
-        // Version, header length, header version; then the header's user ID.
+        let refused = damaged(&bytes, i).and_then(|pending| session.store(&pending).map(drop));
+        // Version, count, header length, header version; then the header's user ID.
         let expected = match i {
-            3..19 => CallerFault::WrongUser { pending: UserId::from_bytes(damaged[3..19].try_into().unwrap()) },
+            4..20 => {
+                let mut user_id: [u8; 16] = bytes[4..20].try_into().unwrap();
+                user_id[i - 4] ^= 1;
+                CallerFault::WrongUser { pending: UserId::from_bytes(user_id) }
+            }
             _ => CallerFault::DamagedPending,
         };
         assert_eq!(refused, Err(expected.into()), "byte {i}");
     }
-    let twice = [pending[0].clone(), pending[0].clone()];
+    // version ‖ count ‖ secret ‖ pin ‖ tag
+    let (secret, end) = bytes[2..].split_at(bytes.len() - END - 2);
+    let twice = PendingSecrets::decode(&[&[1, 2], secret, secret, end].concat()).unwrap();
     assert_eq!(session.store(&twice).map(drop), Err(CallerFault::Duplicate.into()));
-    assert_eq!(next_sequence(&mut session), 3, "generate was request 2: no number was spent on the refused ones");
+    assert_eq!(next_sequence(&mut session), 4, "generate was request 3: no number was spent on the refused ones");
     assert_eq!(world.store(&mut session, &pending).unwrap().unwrap().len(), 1);
+}
+
+/// The tag holds them together, with the head that they were made at.
+#[test]
+fn pending_secrets_that_were_not_made_together_are_refused_before_anything_is_sent() {
+    let mut world = world(16);
+    let (_, mut session) = world.person("ada");
+    let both = world.generate(&mut session, &[Kind::Ed25519, Kind::Ed25519]).unwrap().unwrap();
+    let (bytes, before) = (both.encode().unwrap(), world.server.store.clone());
+    let (secrets, end) = bytes[2..].split_at(bytes.len() - END - 2);
+    let (one, other) = secrets.split_at(secrets.len() / 2);
+    let [no_pin, tag] = [&[0][..], &end[END - 32..]];
+    let taken_apart: [&[&[u8]]; 4] =
+        [&[&[1, 1], one, end], &[&[1, 1], other, end], &[&[1, 2], other, one, end], &[&[1, 2], secrets, no_pin, tag]];
+    for parts in taken_apart {
+        let pending = PendingSecrets::decode(&parts.concat()).unwrap();
+        assert_eq!(session.store(&pending).map(drop), Err(CallerFault::DamagedPending.into()));
+        assert_eq!(session.rebase(&pending).map(drop), Err(CallerFault::DamagedPending.into()));
+    }
+    assert_eq!(world.server.store, before);
+    assert_eq!(world.store(&mut session, &both).unwrap().unwrap().len(), 2);
 }
 
 #[test]
@@ -180,7 +255,7 @@ fn another_users_pending_secret_is_refused_before_anything_is_sent() {
     let pending = world.generate(&mut ada, &[Kind::Secp256k1]).unwrap().unwrap();
     let expected = CallerFault::WrongUser { pending: ada.user_id() };
     assert_eq!(bob.store(&pending).map(drop), Err(expected.into()));
-    assert_eq!(next_sequence(&mut bob), 2);
+    assert_eq!(next_sequence(&mut bob), 3, "his login asked for heads under 2");
 }
 
 #[test]
@@ -195,7 +270,7 @@ fn the_server_stores_no_plaintext_and_a_pending_secret_holds_none() {
     let store = &world.server.store;
     let mut held: Vec<Vec<u8>> = store.stored_bytes().map(|(_, bytes)| bytes.to_vec()).collect();
     held.extend(store.audit.values().map(|entry| entry.to_record().unwrap().as_bytes().to_vec()));
-    held.extend(pending.iter().map(|pending| pending.encode().unwrap()));
+    held.push(pending.encode().unwrap());
     for (key_id, public) in stored.iter().filter_map(|secret| Some((secret.key_id, secret.public?))) {
         assert!(
             held.iter().any(|bytes| contains(bytes, public.as_bytes())),

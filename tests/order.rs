@@ -12,7 +12,7 @@ mod support;
 
 use core::time::Duration;
 
-use keystow::operation::{Reply, generate, log_in::Welcome, retrieve, store};
+use keystow::operation::{Reply, delete, generate, heads, list, log_in::Welcome, retrieve, store};
 use keystow::testing::hostile;
 use keystow::*;
 use support::{NOW, PASSWORD, World, client, error, rng, world};
@@ -46,7 +46,7 @@ impl Gets {
     }
 }
 
-/// A run of a registration, a login, and generate, store, retrieve in one session: seven messages and their replies.
+/// A run of a registration, a login, and generate, store, retrieve in one session: eight messages and their replies.
 fn script() -> (Vec<ClientMessage>, Vec<ServerMessage>) {
     let mut world = world(SEED);
     let mut crossed = (Vec::new(), Vec::new());
@@ -55,8 +55,9 @@ fn script() -> (Vec<ClientMessage>, Vec<ServerMessage>) {
     run(&mut world, client.register(PASSWORD, &mut draws).unwrap(), &mut crossed);
     let mut session = run(&mut world, client.log_in(PASSWORD, None, &mut draws).unwrap(), &mut crossed);
     let pending = run(&mut world, session.generate(&[Kind::Ed25519], &mut draws).unwrap(), &mut crossed);
-    run(&mut world, session.store(&pending).unwrap(), &mut crossed);
-    run(&mut world, session.retrieve(&[pending[0].key_id()]).unwrap(), &mut crossed);
+    let stored = run(&mut world, session.store(&pending).unwrap(), &mut crossed);
+    let stored = session.settle(stored);
+    run(&mut world, session.retrieve(&[stored[0].key_id]).unwrap(), &mut crossed);
     crossed
 }
 
@@ -106,21 +107,23 @@ enum By {
     Limit,
 }
 
-/// The state after so many messages of the script, and what each of the seven gets there: registration's two, login's
-/// two, generate, store, retrieve.
-const SERVER: [(&str, usize, By, [Gets; 7]); 12] = [
-    ("new", 0, By::Script, [Taken, Order, Taken, Order, Order, Order, Order]),
-    ("registering", 1, By::Script, [Again, Taken, Session, Order, Order, Order, Order]),
-    ("registered", 2, By::Script, [Order, Again, Session, Order, Order, Order, Order]),
-    ("registered too late", 2, By::Lateness, [Order, Again, Session, Order, Order, Order, Order]),
-    ("awaiting KE3", 3, By::Script, [Session, Order, Again, Taken, Order, Order, Order]),
-    ("refused", 3, By::Limit, [Session, Order, Again, Order, Order, Order, Order]),
-    ("open", 4, By::Script, [Session, Order, Order, Again, Taken, Taken, Taken]),
-    ("logged in too late", 4, By::Lateness, [Session, Order, Order, Again, Order, Order, Order]),
-    ("open, generated", 5, By::Script, [Session, Order, Order, Order, Again, Taken, Taken]),
-    ("open, stored", 6, By::Script, [Session, Order, Order, Order, Sequence, Again, Taken]),
-    ("open, retrieved", 7, By::Script, [Session, Order, Order, Order, Sequence, Sequence, Again]),
-    ("ended", 5, By::Lateness, [Session, Order, Order, Order, Again, Order, Order]),
+/// The state after so many messages of the script, and what each of the eight gets there: registration's two, login's
+/// three (the last asks for heads), generate, store, retrieve.
+const SERVER: [(&str, usize, By, [Gets; 8]); 14] = [
+    ("new", 0, By::Script, [Taken, Order, Taken, Order, Order, Order, Order, Order]),
+    ("registering", 1, By::Script, [Again, Taken, Session, Order, Order, Order, Order, Order]),
+    ("registered", 2, By::Script, [Order, Again, Session, Order, Order, Order, Order, Order]),
+    ("registered too late", 2, By::Lateness, [Order, Again, Session, Order, Order, Order, Order, Order]),
+    ("awaiting KE3", 3, By::Script, [Session, Order, Again, Taken, Order, Order, Order, Order]),
+    ("refused", 3, By::Limit, [Session, Order, Again, Order, Order, Order, Order, Order]),
+    ("open", 4, By::Script, [Session, Order, Order, Again, Taken, Taken, Taken, Taken]),
+    ("logged in too late", 4, By::Lateness, [Session, Order, Order, Again, Order, Order, Order, Order]),
+    ("open, entered", 5, By::Script, [Session, Order, Order, Order, Again, Taken, Taken, Taken]),
+    ("entered too late", 5, By::Lateness, [Session, Order, Order, Order, Again, Order, Order, Order]),
+    ("open, generated", 6, By::Script, [Session, Order, Order, Order, Sequence, Again, Taken, Taken]),
+    ("open, stored", 7, By::Script, [Session, Order, Order, Order, Sequence, Sequence, Again, Taken]),
+    ("open, retrieved", 8, By::Script, [Session, Order, Order, Order, Sequence, Sequence, Sequence, Again]),
+    ("ended", 6, By::Lateness, [Session, Order, Order, Order, Sequence, Again, Order, Order]),
 ];
 
 /// A world whose session is in the state, with the last reply that it gave.
@@ -159,7 +162,7 @@ fn look(world: &World, id: SessionId) -> impl PartialEq + core::fmt::Debug + use
 #[test]
 fn each_message_gets_what_the_table_says_in_each_state_of_a_server_session() {
     let (requests, replies) = script();
-    assert_eq!(requests.len(), 7);
+    assert_eq!(requests.len(), 8);
     for (state, taken, by, row) in SERVER {
         let (mut world, id, last) = reach(&requests, taken, by);
         let before = look(&world, id);
@@ -194,7 +197,7 @@ fn a_message_of_another_session_gets_nothing_in_any_state() {
         let (mut world, id, _) = reach(&requests, taken, by);
         let before = look(&world, id);
         let expected = if taken == 0 { PeerFault::OutOfOrder } else { PeerFault::WrongSession };
-        for number in [1, 3, 4, 5, 6] {
+        for number in [1, 3, 4, 5, 6, 7] {
             let request = to_server(&requests[number], elsewhere);
             let unknown = error(world.send(&request));
             assert_eq!(unknown, PeerFault::OutOfOrder.into(), "no session is opened by message {number}");
@@ -205,15 +208,16 @@ fn a_message_of_another_session_gets_nothing_in_any_state() {
     }
 }
 
-/// What each of the script's seven replies gets from the exchange that waits for the one at this place.
-const CLIENT: [[Gets; 7]; 7] = [
-    [Taken, Order, Order, Order, Order, Order, Order],
-    [Order, Taken, Order, Order, Order, Order, Order],
-    [Order, Order, Taken, Order, Order, Order, Order],
-    [Order, Order, Order, Taken, Sequence, Sequence, Sequence],
-    [Order, Order, Order, Sequence, Taken, Sequence, Sequence],
-    [Order, Order, Order, Sequence, Sequence, Taken, Sequence],
-    [Order, Order, Order, Sequence, Sequence, Sequence, Taken],
+/// What each of the script's eight replies gets from the exchange that waits for the one at this place.
+const CLIENT: [[Gets; 8]; 8] = [
+    [Taken, Order, Order, Order, Order, Order, Order, Order],
+    [Order, Taken, Order, Order, Order, Order, Order, Order],
+    [Order, Order, Taken, Order, Order, Order, Order, Order],
+    [Order, Order, Order, Taken, Sequence, Sequence, Sequence, Sequence],
+    [Order, Order, Order, Sequence, Taken, Sequence, Sequence, Sequence],
+    [Order, Order, Order, Sequence, Sequence, Taken, Sequence, Sequence],
+    [Order, Order, Order, Sequence, Sequence, Sequence, Taken, Sequence],
+    [Order, Order, Order, Sequence, Sequence, Sequence, Sequence, Taken],
 ];
 
 /// Gives an exchange every reply that doesn't fit, a refusal that nothing vouches for, and then the one that fits.
@@ -259,18 +263,21 @@ fn each_reply_gets_what_the_table_says_in_each_state_of_an_exchange() {
     expect_ended(&mut register, &replies);
     let mut log_in = client.log_in(PASSWORD, None, &mut draws).unwrap();
     assert!(tempt(&mut log_in, &replies, 2).is_none());
-    let mut session = tempt(&mut log_in, &replies, 3).unwrap();
+    assert!(tempt(&mut log_in, &replies, 3).is_none());
+    let mut session = tempt(&mut log_in, &replies, 4).unwrap();
     expect_ended(&mut log_in, &replies);
     let mut generate = session.generate(&[Kind::Ed25519], &mut draws).unwrap();
-    let pending = tempt(&mut generate, &replies, 4).unwrap();
+    let pending = tempt(&mut generate, &replies, 5).unwrap();
     expect_ended(&mut generate, &replies);
     let mut store = session.store(&pending).unwrap();
-    assert_eq!(tempt(&mut store, &replies, 5).unwrap().len(), 1);
+    let stored = tempt(&mut store, &replies, 6).unwrap();
+    let stored = session.settle(stored);
+    assert_eq!(stored.len(), 1);
     expect_ended(&mut store, &replies);
-    let mut retrieve = session.retrieve(&[pending[0].key_id()]).unwrap();
-    assert_eq!(tempt(&mut retrieve, &replies, 6).unwrap().len(), 1);
+    let mut retrieve = session.retrieve(&[stored[0].key_id]).unwrap();
+    assert_eq!(tempt(&mut retrieve, &replies, 7).unwrap().len(), 1);
     expect_ended(&mut retrieve, &replies);
-    assert_eq!(retrieve.message(), &requests[6], "the client was the script's all the way");
+    assert_eq!(retrieve.message(), &requests[7], "the client was the script's all the way");
 }
 
 /// Gives an exchange authenticated replies to other operations, then a refusal, which ends it.
@@ -285,6 +292,9 @@ fn mislead<O: client::Operation>(exchange: &mut Exchange<O>, server: &ServerSess
         Reply::Generate(generate::Reply { server_random: [0; 32] }),
         Reply::Store(store::Reply { key_ids: vec![], repeated: false }),
         Reply::Retrieve(retrieve::Reply { secrets: vec![] }),
+        Reply::Heads(heads::Reply { heads: vec![], newest: 0 }),
+        Reply::List(list::Reply { secrets: vec![], next: None, epoch: 0 }),
+        Reply::Delete(delete::Reply { key_ids: vec![] }),
     ];
     for (_, reply) in others.iter().enumerate().filter(|(number, _)| *number != own) {
         let sealed = hostile::reply(server, id, sequence, reply).unwrap();
@@ -299,15 +309,26 @@ fn an_authenticated_reply_to_another_operation_is_no_answer_and_an_authenticated
     let mut world = world(3);
     let (client, mut session) = world.person("ada");
     let pending = world.generate(&mut session, &[Kind::Ed25519]).unwrap().unwrap();
-    let mut log_in = client.log_in(PASSWORD, None, &mut world.rng).unwrap();
-    let ke2 = world.send(log_in.message()).unwrap();
-    log_in.receive(ke2).unwrap();
-    world.send(log_in.message()).unwrap();
-    let opened = &world.server.sessions[&log_in.message().session_id().unwrap()];
-    mislead(&mut log_in, opened, 0);
+    let key_ids: Vec<_> = pending.key_ids().collect();
+    for (messages, own) in [(1, 0), (2, 4)] {
+        let mut log_in = client.log_in(PASSWORD, None, &mut world.rng).unwrap();
+        for _ in 0..messages {
+            let reply = world.send(log_in.message()).unwrap();
+            assert!(log_in.receive(reply).unwrap().is_none());
+        }
+        world.send(log_in.message()).unwrap();
+        let opened = &world.server.sessions[&log_in.message().session_id().unwrap()];
+        mislead(&mut log_in, opened, own);
+    }
 
+    let older = VaultPin::from_bytes(&[0; 40]);
     let server = &world.server.sessions[&session.session_id()];
     mislead(&mut session.generate(&[Kind::Ed25519], &mut world.rng).unwrap(), server, 1);
     mislead(&mut session.store(&pending).unwrap(), server, 2);
-    mislead(&mut session.retrieve(&[pending[0].key_id()]).unwrap(), server, 3);
+    let rebased = session.rebase(&pending).unwrap();
+    mislead(&mut session.store(&rebased).unwrap(), server, 5);
+    mislead(&mut session.retrieve(&key_ids).unwrap(), server, 3);
+    mislead(&mut session.verify_pin(older).unwrap(), server, 4);
+    mislead(&mut session.list().unwrap(), server, 5);
+    mislead(&mut session.delete(&key_ids).unwrap(), server, 6);
 }

@@ -49,7 +49,14 @@ fn a_handshake_ends_within_60_seconds_or_not_at_all() {
     assert_eq!(world.server.store.audit.len(), 1, "the registration's entry alone");
     let mut in_time = client.log_in(PASSWORD, None, &mut world.rng).unwrap();
     let welcome = finish_after(&mut world, &mut in_time, MINUTE);
-    assert!(in_time.receive(welcome).unwrap().unwrap().is_ok());
+    assert!(in_time.receive(welcome).unwrap().is_none(), "it goes on with the vault's heads");
+    world.pass(5 * MINUTE);
+    assert!(world.run(in_time).unwrap().is_ok(), "for which it has as long as an open session may be idle");
+    let mut late = client.log_in(PASSWORD, None, &mut world.rng).unwrap();
+    let welcome = finish_after(&mut world, &mut late, MINUTE);
+    assert!(late.receive(welcome).unwrap().is_none());
+    world.pass(5 * MINUTE + MILLISECOND);
+    assert_eq!(world.run(late).unwrap().map(drop), Err(Refusal::SessionEnded));
 }
 
 /// The next request is refused under seal, writes nothing and is the session's last; the refusal can be had again.
@@ -58,7 +65,7 @@ fn expect_ended(world: &mut World, session: &mut ClientSession, pending: &Pendin
     let mut exchange = session.store(pending).unwrap();
     let refused = world.send(exchange.message()).unwrap();
     assert_eq!(world.send(exchange.message()), Ok(refused.clone()));
-    assert_eq!(exchange.receive(refused).unwrap().unwrap(), Err(Refusal::SessionEnded));
+    assert_eq!(exchange.receive(refused).unwrap().unwrap().map(drop), Err(Refusal::SessionEnded));
     assert_eq!(error(world.store(session, pending)), PeerFault::OutOfOrder.into());
     let ended = &world.server.sessions[&session.session_id()];
     assert_eq!((ended.expires(), ended.user_id()), (Some(Timestamp::from_millis(0)), None));
@@ -69,10 +76,10 @@ fn expect_ended(world: &mut World, session: &mut ClientSession, pending: &Pendin
 fn a_session_may_be_idle_for_5_minutes() {
     let mut world = world(4);
     let (_, mut session) = world.person("ada");
-    let mut pending = Vec::new();
+    let pending = world.generate(&mut session, &[Kind::default()]).unwrap().unwrap();
     for _ in 0..3 {
         world.pass(5 * MINUTE);
-        pending = world.generate(&mut session, &[Kind::default()]).unwrap().unwrap();
+        world.generate(&mut session, &[Kind::default()]).unwrap().unwrap();
     }
     world.pass(5 * MINUTE + MILLISECOND);
     expect_ended(&mut world, &mut session, &pending);
@@ -83,10 +90,10 @@ fn a_session_lasts_60_minutes_however_busy_it_is() {
     let mut world = world(5);
     let (_, mut session) = world.person("ada");
     assert_eq!(session.expires(), NOW.after(60 * MINUTE));
-    let mut pending = Vec::new();
+    let pending = world.generate(&mut session, &[Kind::default()]).unwrap().unwrap();
     for _ in 0..12 {
         world.pass(5 * MINUTE);
-        pending = world.generate(&mut session, &[Kind::default()]).unwrap().unwrap();
+        world.generate(&mut session, &[Kind::default()]).unwrap().unwrap();
     }
     assert_eq!(world.now, session.expires());
     world.pass(MILLISECOND);
@@ -124,8 +131,11 @@ fn a_session_says_whose_it_is_and_how_long_it_waits_by_the_policy() {
     login.receive(ke2).unwrap();
     world.pass(seconds(1));
     let welcome = world.send(login.message()).unwrap();
-    let mut session = login.receive(welcome).unwrap().unwrap().unwrap();
+    assert!(login.receive(welcome).unwrap().is_none());
+    let opened = look(&world, id);
+    let mut session = world.run(login).unwrap().unwrap();
     let user_id = Some(session.user_id());
+    assert_eq!(opened, (Some(NOW.after(seconds(12))), user_id), "it is open from the Welcome on");
     assert_eq!(session.expires(), NOW.after(seconds(1 + 25)));
     for idle_until in [12, 21, 26, 26] {
         assert_eq!(look(&world, id), (Some(NOW.after(seconds(idle_until))), user_id));
@@ -153,6 +163,45 @@ fn a_request_that_was_given_up_is_skipped_and_never_taken_later() {
     world.generate(&mut session, &kinds).unwrap().unwrap();
     assert_eq!(error(world.send(answered.message())), PeerFault::WrongSequence.into(), "only the last is repeated");
     world.generate(&mut session, &kinds).unwrap().unwrap();
+}
+
+/// The number that the exchange's message has.
+fn number<O: client::Operation>(exchange: &Exchange<O>) -> u64 {
+    match exchange.message() {
+        ClientMessage::Frame(frame) => frame.sequence,
+        other => panic!("no frame: {other:?}"),
+    }
+}
+
+/// What may take several requests has a block of numbers, 1,024 for a change and 16,384 for a list, so that two such exchanges
+/// never seal under one.
+#[test]
+fn an_exchange_of_several_requests_gives_back_the_numbers_that_it_leaves_once_it_is_settled() {
+    let (change, list) = (1_024, 16_384);
+    let mut world = world(11);
+    let (_, mut session) = world.person("ada");
+    let pending = world.generate(&mut session, &[Kind::default()]).unwrap().unwrap();
+    let stored = world.store(&mut session, &pending).unwrap().unwrap();
+    assert_eq!(world.list(&mut session).unwrap().unwrap().len(), 1);
+    let next = |session: &mut ClientSession| number(&session.status().unwrap());
+    assert_eq!(next(&mut session), 6, "heads, generate, store, list");
+    // Stored before, as it turns out after the heads were looked at: two requests.
+    assert!(world.store(&mut session, &pending).unwrap().unwrap()[0].already_stored);
+    assert_eq!(next(&mut session), 9);
+
+    // Nothing is given back by an exchange that was refused, nor by one whose answer was dropped.
+    let missing = [KeyId::from_bytes([0; 16])];
+    assert_eq!(world.delete(&mut session, &missing).unwrap(), Err(Refusal::NotFound));
+    assert_eq!(next(&mut session), 10 + change);
+    let dropped = session.list().unwrap();
+    drop(world.run(dropped).unwrap().unwrap());
+    assert_eq!(next(&mut session), 11 + change + list);
+    // Nor by one behind which another has begun.
+    let (first, second) = (session.list().unwrap(), session.delete(&[stored[0].key_id]).unwrap());
+    assert_eq!((number(&first), number(&second)), (12 + change + list, 12 + change + 2 * list));
+    world.settled(&mut session, first).unwrap().unwrap();
+    assert_eq!(world.settled(&mut session, second).unwrap(), Ok(()));
+    assert_eq!(next(&mut session), 13 + change + 2 * list);
 }
 
 #[test]

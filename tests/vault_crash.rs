@@ -154,7 +154,7 @@ impl Family {
                 Some(Err(refusal)) => return End::Refused(refusal),
             }
         }
-        unreachable!()
+        panic!("it has no end")
     }
 
     /// Settles what an exchange gave and keeps the pin, unless the device stops before. A device that has stopped, or that

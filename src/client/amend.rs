@@ -4,7 +4,7 @@
 //! request {.., head e+1}       ->
 //!                              <-   applied: the vault's head is e+1
 //!                              <-   HeadMoved: ask for the heads from e on, check each, go on from the newest
-//!                              <-   stored before: ask for the heads from e on, which must say so
+//!                              <-   stored before: ask for the heads from e on, which must say so; else list
 //! ```
 //!
 //! A change that is in the chain already is never made again: an element that is XORed twice is gone.
@@ -13,11 +13,12 @@ use alloc::boxed::Box;
 use alloc::sync::Arc;
 use core::fmt;
 
-use super::{ClientSession, Exchange, Line, Next, Operation};
+use super::{CHANGE, ClientSession, Exchange, Line, Next, Operation};
 use crate::error::{CallerFault, Error, PeerFault, Refusal, VaultFault};
 use crate::head::{SealedHead, VaultPin};
 use crate::message::{ClientMessage, ServerMessage};
 use crate::operation::heads::{Follow, Followed};
+use crate::operation::list::{List, ListedSecret};
 use crate::operation::{Reply, Request};
 use crate::vault::Vault;
 use crate::vault::chain::{Head, HeadChange};
@@ -31,10 +32,10 @@ pub trait Amend {
     #[doc(hidden)]
     fn change(&self) -> &HeadChange;
 
-    /// The head since which the change may have been made before, if it may have been.
+    /// Since when the change may have been made before.
     #[doc(hidden)]
-    fn since(&self) -> Option<VaultPin> {
-        None
+    fn since(&self) -> Since {
+        Since::Now
     }
 
     /// The request, with the head that it proposes.
@@ -47,12 +48,30 @@ pub trait Amend {
         false
     }
 
+    /// Whether a verified list says that the change was made before.
+    #[doc(hidden)]
+    fn is_listed(&self, _: &[ListedSecret]) -> bool {
+        false
+    }
+
     /// Checks the reply. `made_before` says whether the chain shows that the change was made before this exchange.
     ///
     /// # Errors
     /// [`PeerFault`] if it is not what was asked for.
     #[doc(hidden)]
     fn output(&self, reply: Reply, made_before: bool) -> Result<Self::Output, Error>;
+}
+
+/// Since when a change may have been made before.
+#[doc(hidden)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Since {
+    /// It wasn't made before.
+    Now,
+    /// After this head.
+    Head(VaultPin),
+    /// Nobody knows.
+    Ever,
 }
 
 /// A change of the vault under way.
@@ -74,6 +93,8 @@ enum Step {
     Proposed(Arc<Head>),
     /// Heads are asked for.
     Following(Follow, Because),
+    /// The vault is listed, since heads don't say whether the change was made before. With a reply, it is the one that says so.
+    Listing(Box<List>, Option<Box<Reply>>),
 }
 
 /// Why heads are asked for.
@@ -115,7 +136,7 @@ impl<A: Amend> Amending<A> {
     /// Starts to make a change in the session.
     pub(crate) fn start(session: &mut ClientSession, amend: A) -> Result<Exchange<Self>, Error> {
         let (tip, vault) = (Arc::clone(session.open_tip()?), Arc::clone(session.vault()));
-        let (amending, message) = Self::begin(session.line()?, vault, tip, amend)?;
+        let (amending, message) = Self::begin(session.line(CHANGE)?, vault, tip, amend)?;
         Ok(Exchange::new(amending, message))
     }
 
@@ -127,16 +148,16 @@ impl<A: Amend> Amending<A> {
         amend: A,
     ) -> Result<(Self, ClientMessage), Error> {
         let (amend, start) = (Arc::new(amend), tip.pin());
-        let since = amend.since().filter(|since| *since != start);
         let step = Step::Proposed(Arc::clone(&tip));
         let this = Self { step, line, vault, start, amend, tip, made: false };
-        match since {
-            None => this.propose(this.line.clone(), Arc::clone(&this.tip), false),
-            Some(since) => {
+        match this.amend.since() {
+            Since::Head(since) if since != start => {
                 let follow = Follow::between(since, start);
                 let message = this.line.send(&follow.request())?;
                 Ok((Self { step: Step::Following(follow, Because::MayBeMade), ..this }, message))
             }
+            Since::Now | Since::Head(_) => this.propose(this.line.clone(), Arc::clone(&this.tip), false),
+            Since::Ever => this.list(this.line.clone(), Arc::clone(&this.tip), None),
         }
     }
 
@@ -184,10 +205,39 @@ impl<A: Amend> Amending<A> {
         };
         match because {
             Because::Claimed(claim) if made => self.done(head, Reply::clone(claim), true),
-            Because::Claimed(_) => Err(VaultFault::NotStored.into()),
+            Because::Claimed(claim) => {
+                let (next, message) = self.list(self.line.next()?, head, Some(claim.clone()))?;
+                Ok(Next::Send(next, message))
+            }
             Because::Moved if head.pin() == self.tip.pin() => Err(PeerFault::Mismatch("epoch").into()),
             Because::Moved | Because::MayBeMade => {
                 let (next, message) = self.propose(self.line.next()?, head, self.made || made)?;
+                Ok(Next::Send(next, message))
+            }
+        }
+    }
+
+    /// Lists the vault from `tip` on.
+    fn list(&self, line: Line, tip: Arc<Head>, claim: Option<Box<Reply>>) -> Result<(Self, ClientMessage), Error> {
+        let (list, message) = List::begin(line.clone(), Arc::clone(&self.vault), tip)?;
+        Ok((Self { line, step: Step::Listing(Box::new(list), claim), ..self.clone() }, message))
+    }
+
+    fn listed(&self, list: &List, claim: Option<&Reply>, message: ServerMessage) -> Result<Next<Self>, Error> {
+        let Unsettled { line, tip, output, .. } = match list.advance(message)? {
+            Next::Done(Err(refusal)) => return Ok(Next::Done(Err(refusal))),
+            Next::Done(Ok(listed)) => listed,
+            Next::Send(list, message) => {
+                let (line, claim) = (list.line().clone(), claim.cloned().map(Box::new));
+                let step = Step::Listing(Box::new(list), claim);
+                return Ok(Next::Send(Self { line, step, ..self.clone() }, message));
+            }
+        };
+        match (self.amend.is_listed(&output), claim) {
+            (true, Some(claim)) => Self { line, ..self.clone() }.done(tip, claim.clone(), true),
+            (false, Some(_)) => Err(VaultFault::NotStored.into()),
+            (made, None) => {
+                let (next, message) = self.propose(line.next()?, tip, made)?;
                 Ok(Next::Send(next, message))
             }
         }
@@ -203,10 +253,10 @@ impl<A: Amend> Operation for Amending<A> {
     type Output = Unsettled<A::Output>;
 
     fn advance(&self, message: ServerMessage) -> Result<Next<Self>, Error> {
-        let reply = self.line.receive(message)?;
         match &self.step {
-            Step::Proposed(head) => self.answered(head, reply),
-            Step::Following(follow, because) => self.followed(follow, because, reply),
+            Step::Proposed(head) => self.answered(head, self.line.receive(message)?),
+            Step::Following(follow, because) => self.followed(follow, because, self.line.receive(message)?),
+            Step::Listing(list, claim) => self.listed(list, claim.as_deref(), message),
         }
     }
 }

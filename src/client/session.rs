@@ -12,8 +12,12 @@ use crate::suite::KsfProfile;
 use crate::vault::Vault;
 use crate::vault::chain::Head;
 
-/// The sequence numbers that an exchange of several requests has: 16,384. What it leaves is given back when it is settled.
-const BLOCK: u64 = 1 << 14;
+/// The sequence numbers that a change has for its requests: two for each race that it loses, one for each page of heads. What
+/// it leaves is given back when it is settled.
+pub(crate) const CHANGE: u64 = 1 << 10;
+
+/// The sequence numbers that an exchange has whose requests grow with the vault: one for each page of it.
+pub(crate) const LIST: u64 = 1 << 14;
 
 /// A session with the key server, and the person's vault, opened.
 ///
@@ -128,12 +132,8 @@ impl ClientSession {
         if self.tip.is_closed() { Err(CallerFault::VaultClosed) } else { Ok(&self.tip) }
     }
 
-    /// Reserves a block of sequence numbers for an exchange of several requests.
-    pub(crate) fn line(&mut self) -> Result<Line, Error> {
-        self.reserve(BLOCK)
-    }
-
-    fn reserve(&mut self, count: u64) -> Result<Line, Error> {
+    /// Reserves sequence numbers for an exchange.
+    pub(crate) fn line(&mut self, count: u64) -> Result<Line, Error> {
         let first = self.next_sequence;
         self.next_sequence = first.checked_add(count).ok_or(CallerFault::SequenceExhausted)?;
         let Established { session_id, keys, .. } = &self.established;
@@ -142,7 +142,7 @@ impl ClientSession {
 
     /// Seals a request under the next sequence number.
     pub(crate) fn call<C: Call>(&mut self, request: &Request, call: C) -> Result<Exchange<Framed<C>>, Error> {
-        let line = self.reserve(1)?;
+        let line = self.line(1)?;
         let message = line.send(request)?;
         Ok(Exchange::new(Framed { line, call }, message))
     }

@@ -11,7 +11,7 @@ use serde_big_array::BigArray;
 
 use super::Reply as AnyReply;
 use super::Request as AnyRequest;
-use crate::client::{Amend, Amending, ClientSession, Exchange, Line, Next, Operation, Unsettled};
+use crate::client::{Amend, Amending, CHANGE, ClientSession, Exchange, Line, Next, Operation, Unsettled};
 use crate::error::{Error, PeerFault};
 use crate::head::SealedHead;
 use crate::message::{ServerMessage, Wrap};
@@ -75,7 +75,6 @@ struct Started {
 
 /// The change that puts a new wrap in the old one's place.
 #[doc(hidden)]
-#[derive(Debug)]
 pub struct NewCredential {
     upload: Box<Upload>,
     wrap: Wrap,
@@ -106,7 +105,7 @@ impl ClientSession {
         let tip = Arc::clone(self.open_tip()?);
         let seed = opaque::seed(rng);
         let (registration, blinded) = opaque::Registration::start(&mut Draw::new(&seed, b"request")?, input)?;
-        let (session, line) = (self.established().clone(), self.line()?);
+        let (session, line) = (self.established().clone(), self.line(CHANGE)?);
         let message = line.send(&AnyRequest::ChangePassword(Request::Start { blinded }))?;
         let started = Started { session, line, tip, seed, registration };
         Ok(Exchange::new(ChangePassword(State::Started(started)), message))
@@ -167,6 +166,12 @@ impl Amend for NewCredential {
             AnyReply::ChangePassword(Reply::Changed) => Ok(()),
             _ => Err(PeerFault::OutOfOrder.into()),
         }
+    }
+}
+
+impl fmt::Debug for NewCredential {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("NewCredential(..)")
     }
 }
 

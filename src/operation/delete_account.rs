@@ -8,7 +8,7 @@ use core::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::client::{Amend, Amending, ClientSession, Exchange, Line, Next, Operation};
+use crate::client::{Amend, Amending, ClientSession, Exchange, LIST, Line, Next, Operation};
 use crate::error::Error;
 use crate::head::SealedHead;
 use crate::message::ServerMessage;
@@ -57,7 +57,7 @@ impl ClientSession {
     /// # Errors
     /// [`crate::CallerFault::SequenceExhausted`].
     pub fn delete_account(&mut self) -> Result<Exchange<DeleteAccount>, Error> {
-        let (line, vault, tip) = (self.line()?, Arc::clone(self.vault()), Arc::clone(self.tip()));
+        let (line, vault, tip) = (self.line(LIST)?, Arc::clone(self.vault()), Arc::clone(self.tip()));
         if tip.is_closed() {
             let message = line.send(&NEXT_PART)?;
             return Ok(Exchange::new(DeleteAccount(State::Closed(line)), message));

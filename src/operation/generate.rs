@@ -86,7 +86,7 @@ impl Call for Generate {
             self.vault.generate(&prk, *kind, server_random, index, nonce)
         };
         let secrets = (0..).zip(&self.kinds).zip(nonces).map(make).collect::<Result<_, Error>>()?;
-        Ok(PendingSecrets::new(secrets, self.since))
+        PendingSecrets::new(&self.vault, secrets, Some(self.since))
     }
 }
 

@@ -103,7 +103,7 @@ impl Follow {
             (Some(epoch), Some(head)) if epoch == newest => {
                 Ok(Followed::Done { head: Arc::clone(head), made: follow.made })
             }
-            (Some(epoch), _) if epoch < newest && follow.pin.is_some() => Ok(Followed::More(follow)),
+            (Some(epoch), _) if epoch < newest => Ok(Followed::More(follow)),
             _ => Err(PeerFault::Mismatch("epoch").into()),
         }
     }

@@ -64,7 +64,7 @@ impl Call for Import {
             self.vault.import(secret, server_random, index, nonce)
         };
         let secrets = (0..).zip(&self.secrets).zip(nonces).map(seal).collect::<Result<_, Error>>()?;
-        Ok(PendingSecrets::new(secrets, self.since))
+        PendingSecrets::new(&self.vault, secrets, Some(self.since))
     }
 }
 

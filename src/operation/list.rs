@@ -8,12 +8,12 @@ use core::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::client::{ClientSession, Exchange, Line, Next, Operation, Unsettled};
+use crate::client::{ClientSession, Exchange, LIST, Line, Next, Operation, Unsettled};
 use crate::codec::MAX_PAGE;
 use crate::error::Error;
 use crate::header::SealedSecret;
 use crate::id::KeyId;
-use crate::message::ServerMessage;
+use crate::message::{ClientMessage, ServerMessage};
 
 /// The next page.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -105,16 +105,25 @@ impl ClientSession {
     }
 
     fn start_list(&mut self, verified: bool) -> Result<Exchange<List>, Error> {
-        let (tip, vault) = (Arc::clone(self.tip()), Arc::clone(self.vault()));
-        let (start, line) = (tip.pin(), self.line()?);
-        let (pages, tally) = (Vec::new(), Arc::new(Tally::empty()));
-        let list = List { line, vault, start, tip, verified, pages, tally, after: None, follow: None };
-        let message = list.line.send(&list.request())?;
-        Ok(Exchange::new(list, message))
+        let (tip, vault, line) = (Arc::clone(self.tip()), Arc::clone(self.vault()), self.line(LIST)?);
+        let (list, message) = List::begin(line, vault, tip)?;
+        Ok(Exchange::new(List { verified, ..list }, message))
     }
 }
 
 impl List {
+    /// The first message of a verified listing, which goes on from `tip` and is sent under the line's number.
+    pub(crate) fn begin(line: Line, vault: Arc<Vault>, tip: Arc<Head>) -> Result<(Self, ClientMessage), Error> {
+        let (start, pages, tally) = (tip.pin(), Vec::new(), Arc::new(Tally::empty()));
+        let list = Self { line, vault, start, tip, verified: true, pages, tally, after: None, follow: None };
+        let message = list.line.send(&list.request())?;
+        Ok((list, message))
+    }
+
+    pub(crate) fn line(&self) -> &Line {
+        &self.line
+    }
+
     /// The request for the next page, or for heads.
     fn request(&self) -> super::Request {
         let page = || super::Request::List(Request { after: self.after, limit: MAX_PAGE_ITEMS });
@@ -220,7 +229,7 @@ impl fmt::Debug for List {
 
 use super::{Context, Effect, Serve};
 use crate::error::{RecordName, Refusal};
-use crate::storage::{Action, Found, Guard, Query, SecretRecord, SecretsPageQuery, Transaction};
+use crate::storage::{Action, Found, Query, SecretRecord, SecretsPageQuery, Transaction};
 
 impl Request {
     fn page_query(&self, context: &Context<'_>) -> SecretsPageQuery {
@@ -247,7 +256,7 @@ impl Serve for Request {
         let reply = super::Reply::List(page(epoch, found.records, full));
         // The head that was read before the records is still the newest: the page is all its own.
         let transaction = Transaction {
-            guards: vec![context.guard(), Guard::Head { user_id: context.user_id, epoch }],
+            guards: vec![context.guard(), context.guard_epoch(epoch)],
             changes: vec![],
             audit: Some(context.audit(Action::List, true, vec![])),
             otherwise: None,

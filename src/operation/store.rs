@@ -7,7 +7,7 @@ use alloc::vec::Vec;
 
 use serde::{Deserialize, Serialize};
 
-use crate::client::{Amend, Amending, ClientSession, Exchange};
+use crate::client::{Amend, Amending, ClientSession, Exchange, Since};
 use crate::codec::{MAX_BATCH, decode, encode};
 use crate::error::{CallerFault, Error, check_batch, has_duplicate};
 use crate::head::{SealedHead, VaultPin};
@@ -42,7 +42,8 @@ pub struct Reply {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PendingSecrets {
     secrets: Arc<Vec<SealedSecret>>,
-    since: VaultPin,
+    since: Option<VaultPin>,
+    tag: [u8; 32],
 }
 
 /// The public portions of a stored secret, for the calling application.
@@ -60,12 +61,18 @@ pub struct NewSecret {
 
 // --- client half ---------------------------------------------------------------------------------------
 
+use subtle::ConstantTimeEq;
+
+use super::list::ListedSecret;
 use crate::error::PeerFault;
+use crate::vault::Vault;
 use crate::vault::chain::HeadChange;
 
 impl PendingSecrets {
-    pub(crate) fn new(secrets: Vec<SealedSecret>, since: VaultPin) -> Self {
-        Self { secrets: Arc::new(secrets), since }
+    pub(crate) fn new(vault: &Vault, secrets: Vec<SealedSecret>, since: Option<VaultPin>) -> Result<Self, Error> {
+        let key_ids: Vec<KeyId> = secrets.iter().map(|sealed| sealed.header.key_id()).collect();
+        let tag = vault.pending_tag(since.as_ref(), &key_ids)?;
+        Ok(Self { secrets: Arc::new(secrets), since, tag })
     }
 
     /// The key IDs that they will have, in order.
@@ -76,15 +83,6 @@ impl PendingSecrets {
     /// What they are, in order. (Public components come with [`NewSecret`], after they were opened again.)
     pub fn kinds(&self) -> impl ExactSizeIterator<Item = Kind> {
         self.secrets.iter().map(|sealed| sealed.header.kind())
-    }
-
-    /// The same secrets, as if they had been made at the vault head of `pin`, a session's own.
-    ///
-    /// Only for when a person has accepted a vault that was put back behind the head that they were made at
-    /// ([`crate::VaultFault::RolledBack`]): whether they are stored already is not found out any more.
-    #[must_use]
-    pub fn rebase(self, pin: VaultPin) -> Self {
-        Self { since: pin, ..self }
     }
 
     /// Bytes to keep: version and canonical encoding, at most 1 MiB.
@@ -125,19 +123,39 @@ impl ClientSession {
     ///
     /// # Errors
     /// [`CallerFault::BatchLength`], [`CallerFault::Duplicate`]; [`CallerFault::WrongUser`] for another user's;
-    /// [`CallerFault::DamagedPending`] for one that doesn't open; [`CallerFault::VaultClosed`].
+    /// [`CallerFault::DamagedPending`] for what doesn't open, or was not made together; [`CallerFault::VaultClosed`].
     pub fn store(&mut self, pending: &PendingSecrets) -> Result<Exchange<Amending<Store>>, Error> {
-        check_batch(&pending.secrets, MAX_BATCH)?;
-        let expected = pending.secrets.iter().map(|sealed| self.reopen(sealed)).collect::<Result<Vec<_>, _>>()?;
-        if has_duplicate(expected.iter().map(|secret| secret.key_id)) {
-            return Err(CallerFault::Duplicate.into());
-        }
+        let expected = self.reopen(pending)?;
         let change = HeadChange::Add(self.vault().tally(expected.iter().map(|secret| &secret.key_id))?);
         Amending::start(self, Store { pending: pending.clone(), expected, change })
     }
 
+    /// The same pending secrets without the vault head that they were made at.
+    ///
+    /// For when a person has accepted a vault that was put back behind that head ([`crate::VaultFault::RolledBack`]):
+    /// storing them lists the vault first, to find out whether they are in it.
+    ///
+    /// # Errors
+    /// As [`ClientSession::store`].
+    pub fn rebase(&self, pending: &PendingSecrets) -> Result<PendingSecrets, Error> {
+        self.reopen(pending)?;
+        PendingSecrets::new(self.vault(), pending.secrets.to_vec(), None)
+    }
+
+    /// Checks pending secrets as a whole and opens each.
+    fn reopen(&self, pending: &PendingSecrets) -> Result<Vec<NewSecret>, Error> {
+        check_batch(&pending.secrets, MAX_BATCH)?;
+        let opened = pending.secrets.iter().map(|sealed| self.reopen_one(sealed)).collect::<Result<Vec<_>, _>>()?;
+        let key_ids = || opened.iter().map(|secret| &secret.key_id);
+        if has_duplicate(key_ids()) {
+            return Err(CallerFault::Duplicate.into());
+        }
+        let tag = self.vault().pending_tag(pending.since.as_ref(), key_ids())?;
+        if bool::from(tag.ct_eq(&pending.tag)) { Ok(opened) } else { Err(CallerFault::DamagedPending.into()) }
+    }
+
     /// Opens a pending secret. Its header, public component included, is authenticated by that.
-    fn reopen(&self, sealed: &SealedSecret) -> Result<NewSecret, Error> {
+    fn reopen_one(&self, sealed: &SealedSecret) -> Result<NewSecret, Error> {
         let header = &sealed.header;
         if header.user_id() != self.user_id() {
             return Err(CallerFault::WrongUser { pending: header.user_id() }.into());
@@ -155,8 +173,8 @@ impl Amend for Store {
         &self.change
     }
 
-    fn since(&self) -> Option<VaultPin> {
-        Some(self.pending.since)
+    fn since(&self) -> Since {
+        self.pending.since.map_or(Since::Ever, Since::Head)
     }
 
     fn request(&self, head: Box<SealedHead>) -> super::Request {
@@ -165,6 +183,11 @@ impl Amend for Store {
 
     fn was_made_before(&self, reply: &super::Reply) -> bool {
         matches!(reply, super::Reply::Store(Reply { repeated: true, .. }))
+    }
+
+    fn is_listed(&self, listed: &[ListedSecret]) -> bool {
+        let is_there = |key_id| listed.binary_search_by_key(key_id, |secret| secret.key_id).is_ok();
+        self.expected.iter().all(|secret| is_there(&secret.key_id))
     }
 
     fn output(&self, reply: super::Reply, already_stored: bool) -> Result<Self::Output, Error> {

@@ -6,7 +6,7 @@ use core::fmt;
 
 use super::Reply;
 use super::heads::{Follow, Followed};
-use crate::client::{ClientSession, Exchange, Line, Next, Operation, Unsettled};
+use crate::client::{CHANGE, ClientSession, Exchange, Line, Next, Operation, Unsettled};
 use crate::error::{Error, PeerFault};
 use crate::head::VaultPin;
 use crate::message::ServerMessage;
@@ -32,7 +32,7 @@ impl ClientSession {
     /// [`crate::CallerFault::SequenceExhausted`].
     pub fn verify_pin(&mut self, pin: VaultPin) -> Result<Exchange<VerifyPin>, Error> {
         let (start, vault) = (self.pin(), Arc::clone(self.vault()));
-        let verify = VerifyPin { line: self.line()?, vault, start, follow: Follow::between(start, pin) };
+        let verify = VerifyPin { line: self.line(CHANGE)?, vault, start, follow: Follow::between(start, pin) };
         let message = verify.line.send(&verify.follow.request())?;
         Ok(Exchange::new(verify, message))
     }

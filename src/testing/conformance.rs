@@ -51,10 +51,10 @@ pub fn conformance<S: Store>(mut make: impl FnMut() -> S) -> Result<usize, Failu
         ("a refund that was applied counts as repeated", refund_repeats),
         ("the credential guard holds or nothing is written", credential_is_guarded),
         ("a refused transaction is no repeat of a granted one", refusal_is_no_repeat),
+        ("vault heads form a chain, one for each account", heads::are_chained),
         ("secrets are read as they were written, for their user alone", secrets_are_found),
         ("the same record again counts as repeated, in any session", secrets_repeat),
         ("a key ID is taken once, and a batch is all or nothing", batch_is_atomic),
-        ("vault heads form a chain, one for each account", heads::are_chained),
         ("vault heads are read from an epoch on, or the newest", heads::are_found),
         ("a change and its vault head are written together or not at all", heads::change_is_atomic),
         ("secrets that are stored already leave the vault head where it is", heads::repeat_leaves_head),
@@ -344,9 +344,10 @@ fn secrets_are_found<S: Store>(probe: &mut Probe<S>) -> Result<(), String> {
     probe.apply(&store(&[(1, 10), (3, 30)], 2, 2)?, Outcome::Applied)?;
     probe.expect_secrets(user(1), &[(1, 10), (3, 30)])?;
     probe.expect_secrets(user(2), &[])?;
+    probe.apply(&append(user(1), 1, 1, 1)?, Outcome::Applied)?;
     let query = SecretsQuery::new(user(1), vec![key_id(1)]);
     match probe.read(&Query::Secrets(query))? {
-        Answer::Secrets { standing: found, .. } => expect("the standing", found, standing(1, 0)),
+        Answer::Secrets { standing: found, .. } => expect("where the account stands", found, standing(1, 1)),
         _ => Err("another query was answered".to_string()),
     }
 }

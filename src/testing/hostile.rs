@@ -27,6 +27,18 @@ pub fn request(session: &mut ClientSession, request: &Request) -> Result<Exchang
     session.call(request, AnyReply)
 }
 
+/// Pending secrets put together by hand: what was made together taken apart, or something else put in its place.
+///
+/// # Errors
+/// None in practice.
+pub fn pending(
+    session: &ClientSession,
+    secrets: alloc::vec::Vec<crate::SealedSecret>,
+    since: Option<crate::VaultPin>,
+) -> Result<crate::PendingSecrets, Error> {
+    crate::PendingSecrets::new(session.vault(), secrets, since)
+}
+
 /// What a client's frame says, read with the server's keys.
 ///
 /// # Errors

@@ -30,7 +30,6 @@ pub(crate) struct Head {
 }
 
 /// What a change does to the head.
-#[derive(Debug)]
 pub enum HeadChange {
     /// These secrets come.
     Add(Tally),
@@ -106,9 +105,9 @@ impl Head {
         self.is_closed() || self.credential == credential_tag(wrap)
     }
 
-    /// Whether it is the link right behind `before`.
+    /// Whether it was sealed on top of `before`, whose epoch is part of its hash.
     pub(crate) fn follows(&self, before: &Self) -> bool {
-        before.pin.epoch.checked_add(1) == Some(self.pin.epoch) && self.prev == before.pin.hash
+        self.prev == before.pin.hash
     }
 
     /// Whether the step from `before` to this head was this change.
@@ -116,7 +115,7 @@ impl Head {
         match change {
             HeadChange::Add(set) => self.tally.is(&before.tally.plus(set)),
             HeadChange::Remove(set) => self.tally.is(&before.tally.minus(set)),
-            HeadChange::Credential(tag) => self.credential == *tag && before.credential != *tag,
+            HeadChange::Credential(tag) => self.credential == *tag,
             HeadChange::Close => self.is_closed(),
         }
     }
@@ -219,6 +218,17 @@ fn head_aad(user_id: UserId, epoch: u64) -> [u8; 25] {
 impl fmt::Debug for Tally {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Tally").field("count", &self.count).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for HeadChange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Add(set) => f.debug_tuple("Add").field(set).finish(),
+            Self::Remove(set) => f.debug_tuple("Remove").field(set).finish(),
+            Self::Credential(_) => f.write_str("Credential(..)"),
+            Self::Close => f.write_str("Close"),
+        }
     }
 }
 

@@ -60,13 +60,13 @@ pub fn ended<T>(outcome: Result<Option<Result<T, Refusal>>, Error>) -> Result<T,
 /// Pending secrets as they will be sent.
 pub fn sealed(pending: &PendingSecrets) -> Vec<SealedSecret> {
     let bytes = pending.encode().unwrap();
-    let (secrets, _since): (_, VaultPin) = postcard::from_bytes(&bytes[1..]).unwrap();
+    let (secrets, _since, _tag): (_, Option<VaultPin>, [u8; 32]) = postcard::from_bytes(&bytes[1..]).unwrap();
     secrets
 }
 
 /// Pending secrets put together by hand: what was made together taken apart, or something else put in its place.
-pub fn pending(secrets: &[SealedSecret], since: VaultPin) -> PendingSecrets {
-    PendingSecrets::decode(&[&[1], &postcard::to_allocvec(&(secrets, since)).unwrap()[..]].concat()).unwrap()
+pub fn pending(session: &ClientSession, secrets: &[SealedSecret], since: VaultPin) -> PendingSecrets {
+    hostile::pending(session, secrets.to_vec(), Some(since)).unwrap()
 }
 
 /// A vault head that says nothing, under this number: a server can't tell it from another.

@@ -20,7 +20,7 @@ type Decoder = fn(&[u8]) -> Result<Vec<u8>, Error>;
 const DECODERS: [Decoder; 6] = [
     |bytes| ClientMessage::decode(bytes)?.encode(),
     |bytes| ServerMessage::decode(bytes)?.encode(),
-    |bytes| PendingSecret::decode(bytes)?.encode(),
+    |bytes| PendingSecrets::decode(bytes)?.encode(),
     |bytes| Ok(Header::from_bytes(bytes)?.to_bytes()),
     |bytes| Ok(AuditEntry::from_bytes(bytes)?.to_record()?.as_bytes().to_vec()),
     |bytes| Ok(ServerSetup::from_bytes(bytes)?.to_bytes().expose().to_vec()),
@@ -47,19 +47,21 @@ static HONEST: LazyLock<[Vec<Vec<u8>>; 6]> = LazyLock::new(|| {
     let mut session = run!(client.log_in(PASSWORD, None, &mut world.rng));
     let kinds = [Kind::Bytes(300), Kind::Secp256k1, Kind::Ed25519];
     let pending = run!(session.generate(&kinds, &mut world.rng));
+    let one = run!(session.generate(&kinds[1..2], &mut world.rng));
     let store = session.store(&pending).unwrap();
     let server_session = &world.server.sessions[&session.session_id()];
     if let Request::Store(request) = hostile::open_request(server_session, store.message().clone()).unwrap() {
         headers.extend(request.secrets.iter().map(|secret| secret.header.to_bytes()));
     }
-    run!(Ok::<_, Error>(store));
-    let key_ids: Vec<_> = pending.iter().map(PendingSecret::key_id).collect();
+    let stored = run!(Ok::<_, Error>(store));
+    session.settle(stored);
+    let key_ids: Vec<_> = pending.key_ids().collect();
     run!(session.retrieve(&key_ids));
     let entries = world.server.store.audit.values();
     [
         requests,
         replies,
-        pending.iter().map(|pending| pending.encode().unwrap()).collect(),
+        [pending, session.rebase(&one).unwrap(), one].map(|pending| pending.encode().unwrap()).to_vec(),
         headers,
         entries.map(|entry| entry.to_record().unwrap().as_bytes().to_vec()).collect(),
         (1..4).map(|seed| ServerSetup::generate(&mut rng(seed)).unwrap().to_bytes().expose().to_vec()).collect(),
@@ -135,5 +137,89 @@ proptest! {
         for decoder in &DECODERS[..2] {
             prop_assert!(decoder(&bytes).map_or_else(|error| error == expected.clone().into(), |again| again == bytes));
         }
+    }
+}
+
+/// Any pin: heads in any number, many of them few.
+fn pin() -> impl Strategy<Value = VaultPin> {
+    (prop_oneof![0..300u64, any::<u64>()], any::<[u8; 32]>()).prop_map(|(epoch, hash)| {
+        let bytes = [&epoch.to_be_bytes()[..], &hash].concat();
+        VaultPin::from_bytes(&bytes.try_into().unwrap())
+    })
+}
+
+/// A text without what may stand between its groups.
+fn plain(text: &str) -> String {
+    text.chars().filter(|c| !c.is_ascii_whitespace() && *c != '-').collect()
+}
+
+const NO_PIN: Error = Error::Caller(CallerFault::DamagedValue("vault pin"));
+
+proptest! {
+    #![proptest_config(crate::cases(4_000))]
+
+    #[test]
+    fn any_pin_reads_back_from_its_bytes_and_its_text_in_groups_of_any_length_and_either_case(
+        pin in pin(),
+        group in 1..20usize,
+        separator in prop_oneof![Just(" "), Just("-"), Just("\n"), Just(" - ")],
+    ) {
+        let text = pin.to_string();
+        prop_assert!((64..=76).contains(&text.len()) && text.starts_with("kspin1"));
+        prop_assert_eq!(&text, &text.to_ascii_lowercase());
+        let groups: Vec<_> = text.as_bytes().chunks(group).map(|group| str::from_utf8(group).unwrap()).collect();
+        for spelled in [text.clone(), text.to_ascii_uppercase(), groups.join(separator)] {
+            prop_assert_eq!(spelled.parse(), Ok(pin));
+        }
+        prop_assert_eq!(VaultPin::from_bytes(&pin.to_bytes()), pin);
+        prop_assert_eq!(&pin.to_bytes()[..8], &pin.epoch().to_be_bytes());
+        prop_assert_eq!(serde_json::from_slice::<VaultPin>(&serde_json::to_vec(&pin).unwrap()).unwrap(), pin);
+    }
+
+    /// Nothing but what stands between the groups may differ.
+    #[test]
+    fn a_pins_text_that_was_damaged_is_that_pin_or_none(pin in pin(), tamper in tamper()) {
+        let text = pin.to_string();
+        if let Ok(tampered) = String::from_utf8(tamper.apply(text.as_bytes())) {
+            let expected = if plain(&tampered) == text { Ok(pin) } else { Err(NO_PIN) };
+            prop_assert_eq!(tampered.parse(), expected);
+        }
+    }
+
+    #[test]
+    fn a_text_is_no_pin_or_that_pins_own_spelling(
+        text in prop_oneof![
+            any::<String>(),
+            "kspin1[qpzry9x8gf2tvdw0s3jn54khce6mua7l]{0,80}",
+            "[a-zA-Z0-9 -]{0,90}",
+        ],
+    ) {
+        match text.parse::<VaultPin>() {
+            Ok(pin) => prop_assert_eq!(plain(&text).to_ascii_lowercase(), pin.to_string()),
+            Err(error) => prop_assert_eq!(error, NO_PIN),
+        }
+    }
+
+    /// Whether it is the client's shows when it is opened: a head has no other form than its 140 bytes.
+    #[test]
+    fn any_140_bytes_are_a_head_in_a_message_and_no_other_number_of_bytes_is(
+        head in vec(any::<u8>(), SealedHead::LEN),
+        tamper in tamper(),
+    ) {
+        // version ‖ variant ‖ session ID ‖ upload ‖ wrap, and after the head the transcript
+        let (before, after) = ([&[1, 1][..], &[7; 16 + 192 + 48]].concat(), [9; 32]);
+        let upload = |head: &[u8]| ClientMessage::decode(&[&before, head, &after].concat());
+        let decoded = upload(&head).unwrap();
+        let ClientMessage::RegistrationUpload { head: sealed, .. } = &decoded else { panic!("another message") };
+        prop_assert_eq!(sealed.as_bytes().as_slice(), &head);
+        prop_assert_eq!(&sealed.epoch().to_be_bytes(), &head[..8]);
+        prop_assert_eq!(&sealed.pin().to_bytes()[..8], &head[..8]);
+        prop_assert_eq!(decoded.encode().unwrap(), [&before, &head[..], &after].concat());
+        prop_assert_eq!(serde_json::from_slice::<SealedHead>(&serde_json::to_vec(sealed).unwrap()).unwrap(), *sealed.clone());
+
+        let tampered = tamper.apply(&head);
+        let same_length = tampered.len() == SealedHead::LEN;
+        prop_assert_eq!(upload(&tampered).err(), (!same_length).then_some(PeerFault::Undecodable.into()));
+        prop_assert_eq!(serde_json::from_slice::<SealedHead>(&serde_json::to_vec(&tampered).unwrap()).is_ok(), same_length);
     }
 }

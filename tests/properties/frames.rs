@@ -9,8 +9,8 @@ use proptest::prelude::*;
 use super::tamper::{Tamper, tamper};
 use crate::support::{NOW, PASSWORD, World, client, world};
 
-/// The frames of a run, in order: Welcome, then request and reply of generate, store and retrieve.
-const FRAMES: usize = 7;
+/// The frames of a run, in order: Welcome, then request and reply of the login's heads, generate, store and retrieve.
+const FRAMES: usize = 9;
 
 /// What is damaged of a frame.
 #[derive(Clone, Debug)]
@@ -117,6 +117,7 @@ fn run(at: usize, damage: Option<&Damage>) -> Ending {
     let generate = session.generate(&[Kind::Bytes(40), Kind::Secp256k1], &mut run.world.rng).unwrap();
     let pending = run.exchange(generate);
     let stored = run.exchange(session.store(&pending).unwrap());
+    let stored = session.settle(stored);
     let key_ids: Vec<_> = stored.iter().map(|new| new.key_id).collect();
     let secrets = run.exchange(session.retrieve(&key_ids).unwrap());
     (run.crossed, secrets.iter().map(|secret| secret.expose().to_vec()).collect(), run.world.server.store)
@@ -125,7 +126,7 @@ fn run(at: usize, damage: Option<&Damage>) -> Ending {
 static PLAIN: LazyLock<Ending> = LazyLock::new(|| run(0, None));
 
 #[test]
-fn a_plain_run_has_seven_frames() {
+fn a_plain_run_has_nine_frames() {
     assert_eq!(PLAIN.0.len(), FRAMES);
 }
 

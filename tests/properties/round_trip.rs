@@ -45,10 +45,11 @@ proptest! {
 
         let mut world_2 = world(setup.expose(), world_1.server.store.clone(), 2);
         let second = client(&account).pin_server_key(registered.server_key);
-        let exchange = second.log_in(&password, None, &mut world_2.rng).unwrap();
+        let exchange = second.log_in(&password, Some(registered.pin), &mut world_2.rng).unwrap();
         let mut session = world_2.run(exchange).unwrap().unwrap();
         prop_assert_eq!(session.user_id(), registered.user_id);
-        let key_ids: Vec<_> = pending.iter().map(PendingSecret::key_id).collect();
+        prop_assert_eq!((session.trust(), session.pin().epoch()), (VaultTrust::Pinned, 1));
+        let key_ids: Vec<_> = pending.key_ids().collect();
         let secrets = world_2.retrieve(&mut session, &key_ids).unwrap().unwrap();
 
         prop_assert_eq!((new.len(), secrets.len()), (kinds.len(), kinds.len()));

@@ -79,9 +79,10 @@ impl<S: Store> Probe<S> {
 }
 
 pub(super) fn page_is_ordered<S: Store>(probe: &mut Probe<S>) -> Result<(), String> {
-    let owner = (user(1), standing(1, 0));
+    let owner = (user(1), standing(1, 1));
     probe.apply(&create("one", 1, 1)?, Outcome::Applied)?;
-    probe.expect_page(owner, (None, 256), &[])?;
+    probe.expect_page((user(1), standing(1, 0)), (None, 256), &[])?;
+    probe.apply(&append(user(1), 1, 1, 1)?, Outcome::Applied)?;
     // The neighbours in a table that is ordered by user and key ID.
     probe.apply(&store_for(user(0), 255, 2)?, Outcome::Applied)?;
     probe.apply(&store_for(user(2), 0, 3)?, Outcome::Applied)?;
@@ -144,10 +145,12 @@ pub(super) fn credential_is_replaced<S: Store>(probe: &mut Probe<S>) -> Result<(
     probe.apply(&create("one", 1, 1)?, Outcome::Applied)?;
     probe.apply(&create("two", 2, 2)?, Outcome::Applied)?;
     probe.apply(&store(&[(1, 10)], 3, 3)?, Outcome::Applied)?;
+    probe.apply(&append(user(1), 1, 1, 1)?, Outcome::Applied)?;
     probe.apply(&replace(9, 3)?, Outcome::Applied)?;
     probe.expect_account("one", Some(9))?;
     probe.expect_account("two", Some(2))?;
-    probe.expect_page((user(1), standing(9, 0)), (None, 256), &[(1, 10)])?;
+    probe.expect_page((user(1), standing(9, 1)), (None, 256), &[(1, 10)])?;
+    probe.expect_heads(HeadsQuery::new(user(1), Some(0), 256), standing(9, 1), &[(0, 1), (1, 1)])?;
     probe.expect_page((user(2), standing(2, 0)), (None, 256), &[])?;
     // The same request again finds its entry before its guard. Another session's comes too late.
     probe.apply(&replace(9, 3)?, Outcome::Repeated)?;
