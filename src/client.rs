@@ -16,7 +16,7 @@ use crate::secret::SecretBytes;
 use crate::suite::KsfProfile;
 use crate::suite::opaque::Identity;
 
-pub use amend::{Amend, Amending, Since, Unsettled};
+pub use amend::{Amend, Amending, InList, Since, Unsettled};
 pub use exchange::{Call, Next};
 pub use exchange::{Exchange, Framed, Operation};
 pub(crate) use line::{Line, check_session, head_nonce};

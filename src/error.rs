@@ -152,6 +152,10 @@ pub enum CallerFault {
     ImportFormat(&'static str),
     /// Arbitrary bytes, or a key of another kind, have no such format or signature.
     WrongKind(Kind),
+    /// What an exchange with the vault gave is not settled yet, or the exchange is still there: settle it, or drop it.
+    Unsettled,
+    /// It is another session's.
+    WrongSession,
     /// The account's deletion was begun: nothing but [`crate::ClientSession::delete_account`] can go on.
     VaultClosed,
     /// The exchange has ended; its answer was handed out.
@@ -309,6 +313,8 @@ impl fmt::Display for CallerFault {
             Self::DamagedValue(what) => write!(f, "the saved {what} can't be read"),
             Self::ImportFormat(what) => write!(f, "not {what}"),
             Self::WrongKind(kind) => write!(f, "a secret of the kind {kind} can't do that"),
+            Self::Unsettled => f.write_str("an exchange with the vault is not settled yet"),
+            Self::WrongSession => f.write_str("it belongs to another session"),
             Self::VaultClosed => f.write_str("the account is being deleted"),
             Self::ExchangeEnded => f.write_str("the exchange has ended"),
             Self::SequenceExhausted => f.write_str("the session has no sequence number left"),

@@ -102,14 +102,14 @@
 //! let mut session = run(client.log_in("a good password", Some(registered.pin), &mut rng)?, &mut key_server)?;
 //! let pending = run(session.generate(&[Kind::Secp256k1], &mut rng)?, &mut key_server)?;
 //! let stored = run(session.store(&pending)?, &mut key_server)?;
-//! let stored = session.settle(stored);
+//! let stored = session.settle(stored)?;
 //! let pin = session.pin(); // to be kept on the device, before success is reported
 //! println!("{} {}", stored[0].key_id, stored[0].public.unwrap());
 //!
 //! // Another day. (Another device has no pin yet: `None` trusts the server on first use.)
 //! let mut session = run(client.log_in("a good password", Some(pin), &mut rng)?, &mut key_server)?;
 //! let listed = run(session.list()?, &mut key_server)?;
-//! assert_eq!(session.settle(listed)[0].key_id, stored[0].key_id);
+//! assert_eq!(session.settle(listed)?[0].key_id, stored[0].key_id);
 //! let secrets = run(session.retrieve(&[stored[0].key_id])?, &mut key_server)?;
 //! assert_eq!(secrets[0].public(), stored[0].public.as_ref());
 //! # Ok(())

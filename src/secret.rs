@@ -36,11 +36,6 @@ impl<const N: usize> Secret<[u8; N]> {
         Ok(secret)
     }
 
-    /// Lets `change` change them in place.
-    pub(crate) fn update(&mut self, change: impl FnOnce(&mut [u8; N])) {
-        change(&mut self.0);
-    }
-
     /// The bytes.
     pub(crate) fn expose(&self) -> &[u8; N] {
         &self.0

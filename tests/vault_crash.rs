@@ -96,6 +96,8 @@ struct Family {
     deleted: BTreeSet<KeyId>,
     /// All that was ever sent to be stored.
     sent: BTreeSet<KeyId>,
+    /// How many passwords there have been.
+    changes: usize,
 }
 
 /// How an operation ended for the device.
@@ -114,7 +116,7 @@ impl Family {
         let device = || Device { session: None, pin: registered.pin, pending: vec![] };
         let (stored, deleted, sent) = Default::default();
         let passwords = vec![PASSWORD.to_owned()];
-        Self { world, client, devices: [device(), device()], passwords, stored, deleted, sent }
+        Self { world, client, devices: [device(), device()], passwords, stored, deleted, sent, changes: 0 }
     }
 
     /// The device's session, after a login with the kept pin if it has none. It never fails with an honest server.
@@ -163,7 +165,7 @@ impl Family {
         match end {
             End::Done(_) if matches!(stop, Stop::Unsettled) => End::Lost,
             End::Done(unsettled) => {
-                let output = session.settle(unsettled);
+                let output = session.settle(unsettled).unwrap();
                 if matches!(stop, Stop::PinNotKept) {
                     return End::Lost;
                 }
@@ -256,7 +258,8 @@ impl Family {
     }
 
     fn change_password(&mut self, device: usize, stop: Stop) {
-        let new = format!("{PASSWORD} {}", self.world.server.store.audit.len());
+        self.changes += 1;
+        let new = format!("{PASSWORD} {}", self.changes);
         let mut session = self.session(device);
         let exchange = session.change_password(&new, &mut self.world.rng).unwrap();
         self.passwords.push(new.clone());

@@ -7,7 +7,7 @@
 //!                              <-   stored before: ask for the heads from e on, which must say so; else list
 //! ```
 //!
-//! A change that is in the chain already is never made again: an element that is XORed twice is gone.
+//! A change that is in the chain already is never made again: a secret that is counted twice matches no list.
 
 use alloc::boxed::Box;
 use alloc::sync::Arc;
@@ -27,6 +27,10 @@ use crate::vault::chain::{Head, HeadChange};
 pub trait Amend {
     /// What the operation gives.
     type Output;
+
+    /// The sequence numbers that it has for its requests.
+    #[doc(hidden)]
+    const STEPS: u64 = CHANGE;
 
     /// What it does to the head.
     #[doc(hidden)]
@@ -48,10 +52,10 @@ pub trait Amend {
         false
     }
 
-    /// Whether a verified list says that the change was made before.
+    /// How much of the change a verified list shows.
     #[doc(hidden)]
-    fn is_listed(&self, _: &[ListedSecret]) -> bool {
-        false
+    fn found_in(&self, _: &[ListedSecret]) -> InList {
+        InList::None
     }
 
     /// Checks the reply. `made_before` says whether the chain shows that the change was made before this exchange.
@@ -74,6 +78,18 @@ pub enum Since {
     Ever,
 }
 
+/// How much of a change is there.
+#[doc(hidden)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum InList {
+    /// Nothing.
+    None,
+    /// A part.
+    Some,
+    /// The whole.
+    All,
+}
+
 /// A change of the vault under way.
 pub struct Amending<A> {
     line: Line,
@@ -92,7 +108,7 @@ enum Step {
     /// The request is sent, with this head.
     Proposed(Arc<Head>),
     /// Heads are asked for.
-    Following(Follow, Because),
+    Following(Box<Follow>, Because),
     /// The vault is listed, since heads don't say whether the change was made before. With a reply, it is the one that says so.
     Listing(Box<List>, Option<Box<Reply>>),
 }
@@ -136,7 +152,7 @@ impl<A: Amend> Amending<A> {
     /// Starts to make a change in the session.
     pub(crate) fn start(session: &mut ClientSession, amend: A) -> Result<Exchange<Self>, Error> {
         let (tip, vault) = (Arc::clone(session.open_tip()?), Arc::clone(session.vault()));
-        let (amending, message) = Self::begin(session.line(CHANGE)?, vault, tip, amend)?;
+        let (amending, message) = Self::begin(session.vault_line(A::STEPS)?, vault, tip, amend)?;
         Ok(Exchange::new(amending, message))
     }
 
@@ -152,9 +168,8 @@ impl<A: Amend> Amending<A> {
         let this = Self { step, line, vault, start, amend, tip, made: false };
         match this.amend.since() {
             Since::Head(since) if since != start => {
-                let follow = Follow::between(since, start);
-                let message = this.line.send(&follow.request())?;
-                Ok((Self { step: Step::Following(follow, Because::MayBeMade), ..this }, message))
+                let follow = Follow::between(this.line.clone(), Arc::clone(&this.vault), since, start);
+                this.ask(follow, Because::MayBeMade)
             }
             Since::Now | Since::Head(_) => this.propose(this.line.clone(), Arc::clone(&this.tip), false),
             Since::Ever => this.list(this.line.clone(), Arc::clone(&this.tip), None),
@@ -176,51 +191,46 @@ impl<A: Amend> Amending<A> {
     }
 
     /// Asks for heads.
-    fn ask(&self, follow: Follow, because: Because) -> Result<Next<Self>, Error> {
-        let line = self.line.next()?;
-        let message = line.send(&follow.request())?;
-        Ok(Next::Send(Self { line, step: Step::Following(follow, because), ..self.clone() }, message))
+    fn ask(&self, follow: Follow, because: Because) -> Result<(Self, ClientMessage), Error> {
+        let message = follow.ask()?;
+        Ok((Self { step: Step::Following(Box::new(follow), because), ..self.clone() }, message))
     }
 
     fn answered(&self, proposed: &Arc<Head>, reply: Reply) -> Result<Next<Self>, Error> {
-        let follow = || Follow::from(self.tip.pin());
-        match reply {
-            Reply::Refused(Refusal::HeadMoved) => self.ask(follow(), Because::Moved),
-            Reply::Refused(refusal) => Ok(Next::Done(Err(refusal))),
-            reply if !self.amend.was_made_before(&reply) => self.done(Arc::clone(proposed), reply, self.made),
-            reply if self.made => self.done(Arc::clone(&self.tip), reply, true),
-            reply => self.ask(follow(), Because::Claimed(Box::new(reply))),
-        }
+        let because = match reply {
+            Reply::Refused(Refusal::HeadMoved) => Because::Moved,
+            Reply::Refused(refusal) => return Ok(Next::Done(Err(refusal))),
+            reply if !self.amend.was_made_before(&reply) => {
+                return self.done(self.line.clone(), Arc::clone(proposed), reply, self.made);
+            }
+            reply if self.made => return self.done(self.line.clone(), Arc::clone(&self.tip), reply, true),
+            reply => Because::Claimed(Box::new(reply)),
+        };
+        let follow = Follow::from(self.line.next()?, Arc::clone(&self.vault), Some(self.tip.pin()));
+        self.ask(follow, because).map(Next::from)
     }
 
-    fn followed(&self, follow: &Follow, because: &Because, reply: Reply) -> Result<Next<Self>, Error> {
-        let reply = match reply {
-            Reply::Heads(reply) => reply,
-            Reply::Refused(refusal) => return Ok(Next::Done(Err(refusal))),
-            _ => return Err(PeerFault::OutOfOrder.into()),
-        };
-        let (head, made) = match follow.take(&self.vault, reply, Some(self.amend.change()))? {
-            Followed::More(follow) => return self.ask(follow, because.clone()),
-            Followed::Done { head, made } => (head, made),
+    fn followed(&self, follow: &Follow, because: &Because, message: ServerMessage) -> Result<Next<Self>, Error> {
+        let (line, head, made) = match follow.receive(message, Some(self.amend.change()))? {
+            Followed::Refused(refusal) => return Ok(Next::Done(Err(refusal))),
+            Followed::More(follow, message) => {
+                let step = Step::Following(follow, because.clone());
+                return Ok(Next::Send(Self { step, ..self.clone() }, message));
+            }
+            Followed::Done { line, head, made } => (line, head, made),
         };
         match because {
-            Because::Claimed(claim) if made => self.done(head, Reply::clone(claim), true),
-            Because::Claimed(claim) => {
-                let (next, message) = self.list(self.line.next()?, head, Some(claim.clone()))?;
-                Ok(Next::Send(next, message))
-            }
+            Because::Claimed(claim) if made => self.done(line, head, Reply::clone(claim), true),
+            Because::Claimed(claim) => self.list(line.next()?, head, Some(claim.clone())).map(Next::from),
             Because::Moved if head.pin() == self.tip.pin() => Err(PeerFault::Mismatch("epoch").into()),
-            Because::Moved | Because::MayBeMade => {
-                let (next, message) = self.propose(self.line.next()?, head, self.made || made)?;
-                Ok(Next::Send(next, message))
-            }
+            Because::Moved | Because::MayBeMade => self.propose(line.next()?, head, self.made || made).map(Next::from),
         }
     }
 
     /// Lists the vault from `tip` on.
     fn list(&self, line: Line, tip: Arc<Head>, claim: Option<Box<Reply>>) -> Result<(Self, ClientMessage), Error> {
-        let (list, message) = List::begin(line.clone(), Arc::clone(&self.vault), tip)?;
-        Ok((Self { line, step: Step::Listing(Box::new(list), claim), ..self.clone() }, message))
+        let (list, message) = List::begin(line, Arc::clone(&self.vault), tip)?;
+        Ok((Self { step: Step::Listing(Box::new(list), claim), ..self.clone() }, message))
     }
 
     fn listed(&self, list: &List, claim: Option<&Reply>, message: ServerMessage) -> Result<Next<Self>, Error> {
@@ -228,24 +238,21 @@ impl<A: Amend> Amending<A> {
             Next::Done(Err(refusal)) => return Ok(Next::Done(Err(refusal))),
             Next::Done(Ok(listed)) => listed,
             Next::Send(list, message) => {
-                let (line, claim) = (list.line().clone(), claim.cloned().map(Box::new));
-                let step = Step::Listing(Box::new(list), claim);
-                return Ok(Next::Send(Self { line, step, ..self.clone() }, message));
+                let step = Step::Listing(Box::new(list), claim.cloned().map(Box::new));
+                return Ok(Next::Send(Self { step, ..self.clone() }, message));
             }
         };
-        match (self.amend.is_listed(&output), claim) {
-            (true, Some(claim)) => Self { line, ..self.clone() }.done(tip, claim.clone(), true),
-            (false, Some(_)) => Err(VaultFault::NotStored.into()),
-            (made, None) => {
-                let (next, message) = self.propose(line.next()?, tip, made)?;
-                Ok(Next::Send(next, message))
-            }
+        match (self.amend.found_in(&output), claim) {
+            (InList::All, Some(claim)) => self.done(line, tip, claim.clone(), true),
+            (_, Some(_)) => Err(VaultFault::NotStored.into()),
+            // What is there in part was there as a whole once.
+            (found, None) => self.propose(line.next()?, tip, found != InList::None).map(Next::from),
         }
     }
 
-    fn done(&self, tip: Arc<Head>, reply: Reply, made_before: bool) -> Result<Next<Self>, Error> {
+    fn done(&self, line: Line, tip: Arc<Head>, reply: Reply, made_before: bool) -> Result<Next<Self>, Error> {
         let output = self.amend.output(reply, made_before)?;
-        Ok(Next::Done(Ok(Unsettled::new(self.line.clone(), self.start, tip, output))))
+        Ok(Next::Done(Ok(Unsettled::new(line, self.start, tip, output))))
     }
 }
 
@@ -255,7 +262,7 @@ impl<A: Amend> Operation for Amending<A> {
     fn advance(&self, message: ServerMessage) -> Result<Next<Self>, Error> {
         match &self.step {
             Step::Proposed(head) => self.answered(head, self.line.receive(message)?),
-            Step::Following(follow, because) => self.followed(follow, because, self.line.receive(message)?),
+            Step::Following(follow, because) => self.followed(follow, because, message),
             Step::Listing(list, claim) => self.listed(list, claim.as_deref(), message),
         }
     }

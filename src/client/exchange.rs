@@ -91,6 +91,12 @@ pub enum Next<O: Operation> {
     Done(Result<O::Output, Refusal>),
 }
 
+impl<O: Operation> From<(O, ClientMessage)> for Next<O> {
+    fn from((operation, message): (O, ClientMessage)) -> Self {
+        Self::Send(operation, message)
+    }
+}
+
 /// What to make of the reply to one framed request.
 pub trait Call {
     /// What the operation gives.

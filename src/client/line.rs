@@ -16,12 +16,19 @@ pub(crate) struct Line {
     keys: Arc<FrameKeys>,
     sequence: u64,
     end: u64,
+    /// The session's turn, held while the exchange, or what it gave, is there.
+    _turn: Option<Arc<()>>,
 }
 
 impl Line {
     /// A line whose first message has the number `sequence`, and whose last the one before `end`.
     pub(crate) fn new(session_id: SessionId, keys: Arc<FrameKeys>, sequence: u64, end: u64) -> Self {
-        Self { session_id, keys, sequence, end }
+        Self { session_id, keys, sequence, end, _turn: None }
+    }
+
+    /// The same, with the session's turn.
+    pub(super) fn in_turn(self, turn: Arc<()>) -> Self {
+        Self { _turn: Some(turn), ..self }
     }
 
     pub(crate) fn session_id(&self) -> SessionId {

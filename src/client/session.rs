@@ -1,6 +1,6 @@
 //! An open session on the client's side: frame keys, the vault, its newest head, and the next sequence number.
 
-use alloc::sync::Arc;
+use alloc::sync::{Arc, Weak};
 
 use super::{Call, Config, Exchange, Framed, Line, Unsettled};
 use crate::error::{CallerFault, Error};
@@ -22,15 +22,17 @@ pub(crate) const LIST: u64 = 1 << 14;
 /// A session with the key server, and the person's vault, opened.
 ///
 /// Each operation reserves its sequence numbers and gives an [`Exchange`]. The server takes a greater number as a new
-/// request and refuses a smaller one, so finish an exchange, or give it up, before you start the next.
+/// request and refuses a smaller one, so finish an exchange, or drop it, before you start the next.
 ///
 /// What changes the vault, or lists it, gives an [`Unsettled`]: [`ClientSession::settle`] it, then keep
-/// [`ClientSession::pin`] on the device, and only then report success.
+/// [`ClientSession::pin`] on the device, and only then report success. The next such exchange can't be started before.
 #[derive(Debug)]
 pub struct ClientSession {
     established: Established,
     tip: Arc<Head>,
     next_sequence: u64,
+    /// Alive while an exchange with the vault, or what it gave, is.
+    turn: Weak<()>,
 }
 
 /// What a login establishes.
@@ -48,7 +50,7 @@ pub(crate) struct Established {
 
 impl ClientSession {
     pub(crate) fn new(established: Established, tip: Arc<Head>, next_sequence: u64) -> Self {
-        Self { established, tip, next_sequence }
+        Self { established, tip, next_sequence, turn: Weak::new() }
     }
 
     /// The user ID that the server knows the account by.
@@ -98,17 +100,17 @@ impl ClientSession {
     ///
     /// **Keep [`ClientSession::pin`] next, and only then report success.** A crash in between leaves an older pin, which is
     /// as right.
-    pub fn settle<T>(&mut self, unsettled: Unsettled<T>) -> T {
+    ///
+    /// # Errors
+    /// [`CallerFault::WrongSession`] for what an exchange of another session gave: it belongs there.
+    pub fn settle<T>(&mut self, unsettled: Unsettled<T>) -> Result<T, Error> {
         let Unsettled { line, start, tip, output } = unsettled;
-        if line.session_id() == self.session_id() {
-            // If another exchange was settled meanwhile, its head stays: the next change goes on from there, and a chain
-            // that doesn't lead from the one to the other shows.
-            if start == self.pin() {
-                self.tip = tip;
-            }
-            self.next_sequence = line.give_back(self.next_sequence);
+        if line.session_id() != self.session_id() || start != self.pin() {
+            return Err(CallerFault::WrongSession.into());
         }
-        output
+        self.tip = tip;
+        self.next_sequence = line.give_back(self.next_sequence);
+        Ok(output)
     }
 
     pub(crate) fn vault(&self) -> &Arc<Vault> {
@@ -130,6 +132,20 @@ impl ClientSession {
     /// [`CallerFault::VaultClosed`].
     pub(crate) fn open_tip(&self) -> Result<&Arc<Head>, CallerFault> {
         if self.tip.is_closed() { Err(CallerFault::VaultClosed) } else { Ok(&self.tip) }
+    }
+
+    /// Reserves sequence numbers for an exchange with the vault. There is one at a time: of two that go on from one head,
+    /// what the first has made would be missing from what the second takes over.
+    ///
+    /// # Errors
+    /// [`CallerFault::Unsettled`] while there is another, or what it gave.
+    pub(crate) fn vault_line(&mut self, count: u64) -> Result<Line, Error> {
+        if self.turn.upgrade().is_some() {
+            return Err(CallerFault::Unsettled.into());
+        }
+        let turn = Arc::new(());
+        self.turn = Arc::downgrade(&turn);
+        Ok(self.line(count)?.in_turn(turn))
     }
 
     /// Reserves sequence numbers for an exchange.

@@ -105,7 +105,7 @@ impl ClientSession {
         let tip = Arc::clone(self.open_tip()?);
         let seed = opaque::seed(rng);
         let (registration, blinded) = opaque::Registration::start(&mut Draw::new(&seed, b"request")?, input)?;
-        let (session, line) = (self.established().clone(), self.line(CHANGE)?);
+        let (session, line) = (self.established().clone(), self.vault_line(CHANGE)?);
         let message = line.send(&AnyRequest::ChangePassword(Request::Start { blinded }))?;
         let started = Started { session, line, tip, seed, registration };
         Ok(Exchange::new(ChangePassword(State::Started(started)), message))

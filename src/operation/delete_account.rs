@@ -37,7 +37,7 @@ pub struct DeleteAccount(State);
 
 enum State {
     /// The vault is being closed, with the first part.
-    Closing(Amending<Close>),
+    Closing(Box<Amending<Close>>),
     /// It is closed: one part after the other.
     Closed(Line),
 }
@@ -57,13 +57,13 @@ impl ClientSession {
     /// # Errors
     /// [`crate::CallerFault::SequenceExhausted`].
     pub fn delete_account(&mut self) -> Result<Exchange<DeleteAccount>, Error> {
-        let (line, vault, tip) = (self.line(LIST)?, Arc::clone(self.vault()), Arc::clone(self.tip()));
+        let (line, vault, tip) = (self.vault_line(LIST)?, Arc::clone(self.vault()), Arc::clone(self.tip()));
         if tip.is_closed() {
             let message = line.send(&NEXT_PART)?;
             return Ok(Exchange::new(DeleteAccount(State::Closed(line)), message));
         }
         let (closing, message) = Amending::begin(line, vault, tip, Close(HeadChange::Close))?;
-        Ok(Exchange::new(DeleteAccount(State::Closing(closing)), message))
+        Ok(Exchange::new(DeleteAccount(State::Closing(Box::new(closing))), message))
     }
 }
 
@@ -103,7 +103,9 @@ impl Operation for DeleteAccount {
                 reply => (line.clone(), is_done(&reply)?),
             },
             State::Closing(closing) => match closing.advance(message)? {
-                Next::Send(closing, message) => return Ok(Next::Send(Self(State::Closing(closing)), message)),
+                Next::Send(closing, message) => {
+                    return Ok(Next::Send(Self(State::Closing(Box::new(closing))), message));
+                }
                 Next::Done(Err(refusal)) => return Ok(Next::Done(Err(refusal))),
                 Next::Done(Ok(closed)) => closed.into_parts(),
             },
@@ -159,14 +161,19 @@ impl Serve for Request {
         let done = found.records.is_empty();
         let mut changes: Vec<Change> =
             found.records.iter().map(|(key_id, _)| Change::PurgeSecret { user_id, key_id: *key_id }).collect();
+        let mut guards = vec![context.guard()];
         match &self.head {
-            _ if done => changes.push(Change::DeleteAccount { name: context.account.clone(), user_id }),
+            // What another device has stored meanwhile is not deleted unseen.
+            Some(head) if done => guards.push(context.guard_epoch(head.epoch().saturating_sub(1))),
             Some(head) => changes.push(context.append(head)?),
             None => {}
         }
+        if done {
+            changes.push(Change::DeleteAccount { name: context.account.clone(), user_id });
+        }
         // The last entry would be about an account that isn't there, in a trail that isn't either.
         let audit = (!done).then(|| context.audit(Action::DeleteAccount, true, vec![]));
-        let transaction = Transaction { guards: vec![context.guard()], changes, audit, otherwise: None };
+        let transaction = Transaction { guards, changes, audit, otherwise: None };
         Ok(Effect::write(transaction, reply(done)))
     }
 }

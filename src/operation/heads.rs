@@ -1,15 +1,18 @@
 //! Heads: the links of the vault's chain, each checked against the one before (`docs/protocol.md`, "Vault head"). Logins,
-//! changes and lists read them where they need to; there is no operation of its own.
+//! changes, lists and comparisons of pins read them where they need to; there is no operation of its own.
 
+use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec;
 use alloc::vec::Vec;
 
 use serde::{Deserialize, Serialize};
 
+use crate::client::Line;
 use crate::codec::MAX_BATCH;
-use crate::error::{Error, PeerFault};
+use crate::error::{Error, PeerFault, Refusal};
 use crate::head::{SealedHead, VaultPin};
+use crate::message::{ClientMessage, ServerMessage};
 
 /// The heads from an epoch on.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,9 +36,11 @@ use crate::error::VaultFault;
 use crate::vault::Vault;
 use crate::vault::chain::{Head, HeadChange};
 
-/// The way along the chain, from a pin to the newest head.
-#[derive(Clone, Debug)]
+/// The way along the chain to its newest head, a page at a time, as a part of an exchange.
+#[derive(Clone)]
 pub(crate) struct Follow {
+    line: Line,
+    vault: Arc<Vault>,
     /// Where it starts: no link is taken before this one was seen.
     pin: Option<VaultPin>,
     /// A head that the way must go through.
@@ -48,27 +53,29 @@ pub(crate) struct Follow {
 
 /// How far it got.
 pub(crate) enum Followed {
-    /// There are more heads.
-    More(Follow),
-    /// This is the newest; `made` says whether the change that was looked for is one of the links.
-    Done { head: Arc<Head>, made: bool },
+    /// There are more heads to ask for.
+    More(Box<Follow>, ClientMessage),
+    /// This is the newest. `made` says whether the change that was looked for is one of the links on the way.
+    Done { line: Line, head: Arc<Head>, made: bool },
+    /// The server doesn't give them.
+    Refused(Refusal),
 }
 
 impl Follow {
-    /// From the pinned head, which has to be there, to the newest.
-    pub(crate) fn from(pin: VaultPin) -> Self {
-        Self { pin: Some(pin), through: None, at: None, made: false }
-    }
-
-    /// The newest head, whatever it is.
-    pub(crate) fn newest() -> Self {
-        Self { pin: None, through: None, at: None, made: false }
+    /// To the newest head, from the pinned one, which has to be there; to the newest, whatever it is, without a pin.
+    pub(crate) fn from(line: Line, vault: Arc<Vault>, pin: Option<VaultPin>) -> Self {
+        Self { line, vault, pin, through: None, at: None, made: false }
     }
 
     /// From the older of two heads through the newer.
-    pub(crate) fn between(one: VaultPin, other: VaultPin) -> Self {
+    pub(crate) fn between(line: Line, vault: Arc<Vault>, one: VaultPin, other: VaultPin) -> Self {
         let (older, newer) = if one.epoch() < other.epoch() { (one, other) } else { (other, one) };
-        Self { through: Some(newer), ..Self::from(older) }
+        Self { through: Some(newer), ..Self::from(line, vault, Some(older)) }
+    }
+
+    /// The request for what comes next, under the line's number.
+    pub(crate) fn ask(&self) -> Result<ClientMessage, Error> {
+        self.line.send(&super::Request::Heads(Request { from: self.expected() }))
     }
 
     /// The epoch that has to come next, if it is known.
@@ -79,18 +86,17 @@ impl Follow {
         }
     }
 
-    /// The request for what comes next.
-    pub(crate) fn request(&self) -> super::Request {
-        super::Request::Heads(Request { from: self.expected() })
-    }
-
     /// Checks the heads that came, link by link, and looks for `sought` among the steps between them.
     ///
     /// # Errors
     /// [`VaultFault::RolledBack`], [`VaultFault::Forked`], [`VaultFault::DamagedHead`]; [`PeerFault::Mismatch`] for
     /// an answer that leads nowhere.
-    pub(crate) fn take(&self, vault: &Vault, reply: Reply, sought: Option<&HeadChange>) -> Result<Followed, Error> {
-        let Reply { heads, newest } = reply;
+    pub(crate) fn receive(&self, message: ServerMessage, sought: Option<&HeadChange>) -> Result<Followed, Error> {
+        let Reply { heads, newest } = match self.line.receive(message)? {
+            super::Reply::Heads(reply) => reply,
+            super::Reply::Refused(refusal) => return Ok(Followed::Refused(refusal)),
+            _ => return Err(PeerFault::OutOfOrder.into()),
+        };
         let known = self.known();
         if newest < known {
             return Err(VaultFault::RolledBack { known, shown: newest }.into());
@@ -98,12 +104,16 @@ impl Follow {
         if heads.is_empty() || heads.len() > MAX_BATCH {
             return Err(PeerFault::Mismatch("number of heads").into());
         }
-        let follow = heads.iter().try_fold(self.clone(), |follow, sealed| follow.step(vault, sealed, sought))?;
-        match (follow.at.as_ref().map(|head| head.pin().epoch()), &follow.at) {
-            (Some(epoch), Some(head)) if epoch == newest => {
-                Ok(Followed::Done { head: Arc::clone(head), made: follow.made })
+        let follow = heads.iter().try_fold(self.clone(), |follow, sealed| follow.step(sealed, sought))?;
+        match follow.at.clone() {
+            Some(head) if head.pin().epoch() == newest => {
+                Ok(Followed::Done { line: follow.line, head, made: follow.made })
             }
-            (Some(epoch), _) if epoch < newest => Ok(Followed::More(follow)),
+            Some(head) if head.pin().epoch() < newest => {
+                let follow = Self { line: follow.line.next()?, ..follow };
+                let message = follow.ask()?;
+                Ok(Followed::More(Box::new(follow), message))
+            }
             _ => Err(PeerFault::Mismatch("epoch").into()),
         }
     }
@@ -115,7 +125,7 @@ impl Follow {
     }
 
     /// Goes on by one link.
-    fn step(self, vault: &Vault, sealed: &SealedHead, sought: Option<&HeadChange>) -> Result<Self, Error> {
+    fn step(self, sealed: &SealedHead, sought: Option<&HeadChange>) -> Result<Self, Error> {
         let epoch = self.expected().unwrap_or(sealed.epoch());
         let damaged = VaultFault::DamagedHead { epoch };
         if sealed.epoch() != epoch {
@@ -125,7 +135,7 @@ impl Follow {
         if [self.pin, self.through].iter().flatten().any(is_other) {
             return Err(VaultFault::Forked { epoch }.into());
         }
-        let head = vault.open_head(sealed)?;
+        let head = self.vault.open_head(sealed)?;
         let made = match &self.at {
             Some(before) if !head.follows(before) => return Err(damaged.into()),
             Some(before) => sought.is_some_and(|change| head.made(before, change)),
@@ -138,7 +148,7 @@ impl Follow {
 // --- server half ---------------------------------------------------------------------------------------
 
 use super::{Context, Effect, Serve};
-use crate::error::{RecordName, Refusal};
+use crate::error::RecordName;
 use crate::storage::{Found, HeadsQuery, Query, Transaction};
 
 /// The most heads of an answer.

@@ -1,6 +1,7 @@
 //! List: all secrets, page by page, each opened before a field of its header leaves the client
 //! (`docs/protocol.md`, "List").
 
+use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec;
 use alloc::vec::Vec;
@@ -75,7 +76,7 @@ pub struct List {
     tally: Arc<Tally>,
     after: Option<KeyId>,
     /// The way to a newer head, when one is needed.
-    follow: Option<Follow>,
+    follow: Option<Box<Follow>>,
 }
 
 impl ClientSession {
@@ -89,25 +90,37 @@ impl ClientSession {
     /// # Errors
     /// [`crate::CallerFault::VaultClosed`], [`crate::CallerFault::SequenceExhausted`].
     pub fn list(&mut self) -> Result<Exchange<List>, Error> {
-        self.open_tip()?;
-        self.start_list(true)
+        let (tip, vault) = (Arc::clone(self.open_tip()?), Arc::clone(self.vault()));
+        let (list, message) = List::begin(self.vault_line(LIST)?, vault, tip)?;
+        Ok(Exchange::new(list, message))
     }
 
     /// Starts to list what is left of a vault that isn't right any more ([`VaultFault`]), so that a person can save it.
     ///
     /// **Nothing shows that this list is complete, or new.** Each secret in it is the person's own all the same: its record
-    /// was opened.
+    /// was opened. There is nothing to settle: no head is taken over.
     ///
     /// # Errors
-    /// [`crate::CallerFault::SequenceExhausted`].
-    pub fn salvage(&mut self) -> Result<Exchange<List>, Error> {
-        self.start_list(false)
-    }
-
-    fn start_list(&mut self, verified: bool) -> Result<Exchange<List>, Error> {
-        let (tip, vault, line) = (Arc::clone(self.tip()), Arc::clone(self.vault()), self.line(LIST)?);
+    /// [`CallerFault::Unsettled`], [`CallerFault::SequenceExhausted`].
+    pub fn salvage(&mut self) -> Result<Exchange<Salvage>, Error> {
+        let (tip, vault, line) = (Arc::clone(self.tip()), Arc::clone(self.vault()), self.vault_line(LIST)?);
         let (list, message) = List::begin(line, vault, tip)?;
-        Ok(Exchange::new(List { verified, ..list }, message))
+        Ok(Exchange::new(Salvage(List { verified: false, ..list }), message))
+    }
+}
+
+/// A listing without the head's promise, on the client's side.
+#[derive(Debug)]
+pub struct Salvage(List);
+
+impl Operation for Salvage {
+    type Output = Vec<ListedSecret>;
+
+    fn advance(&self, message: ServerMessage) -> Result<Next<Self>, Error> {
+        Ok(match self.0.advance(message)? {
+            Next::Send(list, message) => Next::Send(Self(list), message),
+            Next::Done(outcome) => Next::Done(outcome.map(|unsettled| unsettled.into_parts().1)),
+        })
     }
 }
 
@@ -116,38 +129,33 @@ impl List {
     pub(crate) fn begin(line: Line, vault: Arc<Vault>, tip: Arc<Head>) -> Result<(Self, ClientMessage), Error> {
         let (start, pages, tally) = (tip.pin(), Vec::new(), Arc::new(Tally::empty()));
         let list = Self { line, vault, start, tip, verified: true, pages, tally, after: None, follow: None };
-        let message = list.line.send(&list.request())?;
+        let message = list.ask()?;
         Ok((list, message))
     }
 
-    pub(crate) fn line(&self) -> &Line {
-        &self.line
+    /// The request for the next page, under the line's number.
+    fn ask(&self) -> Result<ClientMessage, Error> {
+        self.line.send(&super::Request::List(Request { after: self.after, limit: MAX_PAGE_ITEMS }))
     }
 
-    /// The request for the next page, or for heads.
-    fn request(&self) -> super::Request {
-        let page = || super::Request::List(Request { after: self.after, limit: MAX_PAGE_ITEMS });
-        self.follow.as_ref().map_or_else(page, Follow::request)
-    }
-
+    /// Asks for the next page.
     fn go_on(self) -> Result<Next<Self>, Error> {
         let next = Self { line: self.line.next()?, ..self };
-        let message = next.line.send(&next.request())?;
+        let message = next.ask()?;
         Ok(Next::Send(next, message))
     }
 
-    /// Takes over a head that is newer than `tip`.
+    /// Asks for heads: there is one that is newer than `tip`, or a page that was read under another head.
     fn catch_up(&self) -> Result<Next<Self>, Error> {
-        Self { follow: Some(Follow::from(self.tip.pin())), ..self.clone() }.go_on()
+        let follow = Follow::from(self.line.next()?, Arc::clone(&self.vault), Some(self.tip.pin()));
+        let message = follow.ask()?;
+        Ok(Next::Send(Self { follow: Some(Box::new(follow)), ..self.clone() }, message))
     }
 
-    /// Begins again, under a newer head.
-    fn begin_again(&self, tip: Arc<Head>) -> Result<Next<Self>, Error> {
-        if tip.pin() == self.tip.pin() {
-            return Err(PeerFault::Mismatch("epoch").into());
-        }
+    /// Begins again, under the newest head.
+    fn begin_again(&self, line: Line, tip: Arc<Head>) -> Result<Next<Self>, Error> {
         let (pages, tally) = (Vec::new(), Arc::new(Tally::empty()));
-        Self { tip, pages, tally, after: None, follow: None, ..self.clone() }.go_on()
+        Self { line, tip, pages, tally, after: None, follow: None, ..self.clone() }.go_on()
     }
 
     fn take(&self, page: Reply) -> Result<Next<Self>, Error> {
@@ -204,16 +212,21 @@ impl Operation for List {
     type Output = Unsettled<Vec<ListedSecret>>;
 
     fn advance(&self, message: ServerMessage) -> Result<Next<Self>, Error> {
-        match (&self.follow, self.line.receive(message)?) {
-            (None, super::Reply::List(page)) => self.take(page),
-            (None, super::Reply::Refused(Refusal::HeadMoved)) if self.verified => self.catch_up(),
-            (None, super::Reply::Refused(Refusal::HeadMoved)) => self.clone().go_on(),
-            (_, super::Reply::Refused(refusal)) => Ok(Next::Done(Err(refusal))),
-            (Some(follow), super::Reply::Heads(heads)) => match follow.take(&self.vault, heads, None)? {
-                Followed::More(follow) => Self { follow: Some(follow), ..self.clone() }.go_on(),
+        if let Some(follow) = &self.follow {
+            return match follow.receive(message, None)? {
+                Followed::More(follow, message) => {
+                    Ok(Next::Send(Self { follow: Some(follow), ..self.clone() }, message))
+                }
+                Followed::Refused(refusal) => Ok(Next::Done(Err(refusal))),
                 Followed::Done { head, .. } if head.is_closed() => Err(CallerFault::VaultClosed.into()),
-                Followed::Done { head, .. } => self.begin_again(head),
-            },
+                Followed::Done { line, head, .. } => self.begin_again(line, head),
+            };
+        }
+        match self.line.receive(message)? {
+            super::Reply::List(page) => self.take(page),
+            super::Reply::Refused(Refusal::HeadMoved) if self.verified => self.catch_up(),
+            super::Reply::Refused(Refusal::HeadMoved) => self.clone().go_on(),
+            super::Reply::Refused(refusal) => Ok(Next::Done(Err(refusal))),
             _ => Err(PeerFault::OutOfOrder.into()),
         }
     }
@@ -261,7 +274,9 @@ impl Serve for Request {
             audit: Some(context.audit(Action::List, true, vec![])),
             otherwise: None,
         };
-        Ok(Effect::write(transaction, reply))
+        // What was read now is not what was read before the entry was written: nothing has compared its epoch.
+        let repeated = super::Reply::Refused(Refusal::HeadMoved);
+        Ok(Effect { repeated, ..Effect::write(transaction, reply) })
     }
 }
 

@@ -71,7 +71,6 @@ struct Finishing {
 /// In the session, on the way to the vault's newest head.
 struct Entering {
     established: Established,
-    line: Line,
     wrap: Wrap,
     follow: Follow,
 }
@@ -203,31 +202,25 @@ impl Finishing {
             expires,
             config: Arc::clone(&self.config),
         };
-        let follow = self.pin.map_or_else(Follow::newest, Follow::from);
-        Entering::ask(established, &self.line, wrap, follow)
+        let follow = Follow::from(self.line.next()?, Arc::clone(&established.vault), self.pin);
+        let message = follow.ask()?;
+        Ok(Next::Send(LogIn(State::Entering(Entering { established, wrap, follow })), message))
     }
 }
 
 impl Entering {
-    fn ask(established: Established, line: &Line, wrap: Wrap, follow: Follow) -> Result<Next<LogIn>, Error> {
-        let line = line.next()?;
-        let message = line.send(&follow.request())?;
-        Ok(Next::Send(LogIn(State::Entering(Self { established, line, wrap, follow })), message))
-    }
-
     /// The session begins once the newest head is reached, and is of the record that was logged in with.
     fn heads(&self, message: ServerMessage) -> Result<Next<LogIn>, Error> {
-        let Self { established, line, wrap, follow } = self;
-        let reply = match line.receive(message)? {
-            Reply::Heads(reply) => reply,
-            Reply::Refused(refusal) => return Ok(Next::Done(Err(refusal))),
-            _ => return Err(PeerFault::OutOfOrder.into()),
-        };
-        match follow.take(&established.vault, reply, None)? {
-            Followed::More(follow) => Self::ask(established.clone(), line, *wrap, follow),
-            Followed::Done { head, .. } if !head.has_credential(wrap) => Err(VaultFault::Credential.into()),
-            Followed::Done { head, .. } => {
-                Ok(Next::Done(Ok(ClientSession::new(established.clone(), head, line.after()))))
+        let Self { established, wrap, follow } = self;
+        let (established, wrap) = (established.clone(), *wrap);
+        match follow.receive(message, None)? {
+            Followed::More(follow, message) => {
+                Ok(Next::Send(LogIn(State::Entering(Self { established, wrap, follow: *follow })), message))
+            }
+            Followed::Refused(refusal) => Ok(Next::Done(Err(refusal))),
+            Followed::Done { head, .. } if !head.has_credential(&wrap) => Err(VaultFault::Credential.into()),
+            Followed::Done { line, head, .. } => {
+                Ok(Next::Done(Ok(ClientSession::new(established, head, line.after()))))
             }
         }
     }

@@ -7,7 +7,7 @@ use alloc::vec::Vec;
 
 use serde::{Deserialize, Serialize};
 
-use crate::client::{Amend, Amending, ClientSession, Exchange, Since};
+use crate::client::{Amend, Amending, ClientSession, Exchange, InList, LIST, Since};
 use crate::codec::{MAX_BATCH, decode, encode};
 use crate::error::{CallerFault, Error, check_batch, has_duplicate};
 use crate::head::{SealedHead, VaultPin};
@@ -169,6 +169,9 @@ impl ClientSession {
 impl Amend for Store {
     type Output = Vec<NewSecret>;
 
+    /// It may have to list the vault.
+    const STEPS: u64 = LIST;
+
     fn change(&self) -> &HeadChange {
         &self.change
     }
@@ -185,9 +188,13 @@ impl Amend for Store {
         matches!(reply, super::Reply::Store(Reply { repeated: true, .. }))
     }
 
-    fn is_listed(&self, listed: &[ListedSecret]) -> bool {
+    fn found_in(&self, listed: &[ListedSecret]) -> InList {
         let is_there = |key_id| listed.binary_search_by_key(key_id, |secret| secret.key_id).is_ok();
-        self.expected.iter().all(|secret| is_there(&secret.key_id))
+        match self.expected.iter().filter(|secret| is_there(&secret.key_id)).count() {
+            0 => InList::None,
+            count if count == self.expected.len() => InList::All,
+            _ => InList::Some,
+        }
     }
 
     fn output(&self, reply: super::Reply, already_stored: bool) -> Result<Self::Output, Error> {

@@ -4,18 +4,14 @@
 use alloc::sync::Arc;
 use core::fmt;
 
-use super::Reply;
 use super::heads::{Follow, Followed};
-use crate::client::{CHANGE, ClientSession, Exchange, Line, Next, Operation, Unsettled};
-use crate::error::{Error, PeerFault};
+use crate::client::{CHANGE, ClientSession, Exchange, Next, Operation, Unsettled};
+use crate::error::Error;
 use crate::head::VaultPin;
 use crate::message::ServerMessage;
-use crate::vault::Vault;
 
 /// A comparison of pins under way.
 pub struct VerifyPin {
-    line: Line,
-    vault: Arc<Vault>,
     start: VaultPin,
     follow: Follow,
 }
@@ -29,12 +25,12 @@ impl ClientSession {
     /// exchange is settled.
     ///
     /// # Errors
-    /// [`crate::CallerFault::SequenceExhausted`].
+    /// [`crate::CallerFault::Unsettled`], [`crate::CallerFault::SequenceExhausted`].
     pub fn verify_pin(&mut self, pin: VaultPin) -> Result<Exchange<VerifyPin>, Error> {
         let (start, vault) = (self.pin(), Arc::clone(self.vault()));
-        let verify = VerifyPin { line: self.line(CHANGE)?, vault, start, follow: Follow::between(start, pin) };
-        let message = verify.line.send(&verify.follow.request())?;
-        Ok(Exchange::new(verify, message))
+        let follow = Follow::between(self.vault_line(CHANGE)?, vault, start, pin);
+        let message = follow.ask()?;
+        Ok(Exchange::new(VerifyPin { start, follow }, message))
     }
 }
 
@@ -42,24 +38,17 @@ impl Operation for VerifyPin {
     type Output = Unsettled<()>;
 
     fn advance(&self, message: ServerMessage) -> Result<Next<Self>, Error> {
-        let reply = match self.line.receive(message)? {
-            Reply::Heads(reply) => reply,
-            Reply::Refused(refusal) => return Ok(Next::Done(Err(refusal))),
-            _ => return Err(PeerFault::OutOfOrder.into()),
-        };
-        match self.follow.take(&self.vault, reply, None)? {
-            Followed::Done { head, .. } => Ok(Next::Done(Ok(Unsettled::new(self.line.clone(), self.start, head, ())))),
-            Followed::More(follow) => {
-                let (line, vault) = (self.line.next()?, Arc::clone(&self.vault));
-                let message = line.send(&follow.request())?;
-                Ok(Next::Send(Self { line, vault, start: self.start, follow }, message))
-            }
-        }
+        let start = self.start;
+        Ok(match self.follow.receive(message, None)? {
+            Followed::More(follow, message) => Next::Send(Self { start, follow: *follow }, message),
+            Followed::Refused(refusal) => Next::Done(Err(refusal)),
+            Followed::Done { line, head, .. } => Next::Done(Ok(Unsettled::new(line, start, head, ()))),
+        })
     }
 }
 
 impl fmt::Debug for VerifyPin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("VerifyPin").field("line", &self.line).finish_non_exhaustive()
+        f.debug_struct("VerifyPin").field("start", &self.start).finish_non_exhaustive()
     }
 }

@@ -3,8 +3,9 @@
 use alloc::vec::Vec;
 use core::fmt;
 
+use crypto_bigint::U256;
 use subtle::ConstantTimeEq;
-use zeroize::Zeroize;
+use zeroize::{Zeroize, Zeroizing};
 
 use super::Vault;
 use crate::error::{CallerFault, Error, VaultFault};
@@ -14,8 +15,10 @@ use crate::message::Wrap;
 use crate::secret::{Key, SecretBytes};
 use crate::suite::{VERSION, hmac_sha256, label, open_secret, seal_secret, sha256};
 
-/// A set of secrets: how many, and the XOR of their elements, which never leaves the client unsealed (an XOR that others
-/// see falls to linear algebra).
+/// A set of secrets: how many, and the sum of their elements modulo 2^256, which never leaves the client unsealed.
+///
+/// The keyed sum of MSet-Add-Hash (Clarke, Devadas, van Dijk, Gassend, Suh: Incremental Multiset Hash Functions, 2003): a
+/// secret that is counted twice, or taken away without having been there, stays in the sum. (A XOR would forget it.)
 pub struct Tally {
     count: u64,
     digest: Key,
@@ -57,12 +60,18 @@ impl Tally {
 
     /// Two sets that have nothing in common, together.
     pub(crate) fn plus(&self, other: &Self) -> Self {
-        Self { count: self.count.saturating_add(other.count), digest: xor(&self.digest, &other.digest) }
+        Self {
+            count: self.count.saturating_add(other.count),
+            digest: combine(&self.digest, &other.digest, U256::wrapping_add),
+        }
     }
 
     /// A set without one of its subsets. (Of something else: what no set comes to. The server refuses it before.)
     fn minus(&self, other: &Self) -> Self {
-        Self { count: self.count.saturating_sub(other.count), digest: xor(&self.digest, &other.digest) }
+        Self {
+            count: self.count.saturating_sub(other.count),
+            digest: combine(&self.digest, &other.digest, U256::wrapping_sub),
+        }
     }
 
     fn is(&self, other: &Self) -> bool {
@@ -81,11 +90,16 @@ impl Tally {
     }
 }
 
-fn xor(a: &Key, b: &Key) -> Key {
-    Key::write(|out| {
-        for ((out, a), b) in out.iter_mut().zip(a.expose()).zip(b.expose()) {
-            *out = a ^ b;
-        }
+fn combine(a: &Key, b: &Key, operation: fn(&U256, &U256) -> U256) -> Key {
+    let [a, b] = [a, b].map(|key| Zeroizing::new(U256::from_be_slice(key.expose())));
+    key_of(&Zeroizing::new(operation(&a, &b)))
+}
+
+fn key_of(number: &U256) -> Key {
+    Key::write(|key| {
+        let mut bytes = number.to_be_bytes();
+        key.copy_from_slice(bytes.as_ref());
+        bytes.as_mut().zeroize();
     })
 }
 
@@ -127,14 +141,14 @@ impl Vault {
     /// # Errors
     /// None in practice.
     pub(crate) fn tally<'a>(&self, key_ids: impl IntoIterator<Item = &'a KeyId>) -> Result<Tally, Error> {
-        let mut tally = Tally::empty();
+        let (mut sum, mut count) = (Zeroizing::new(U256::ZERO), 0u64);
         for key_id in key_ids {
             let mut element = hmac_sha256(&self.element_key, &[key_id.as_bytes()])?;
-            tally.digest.update(|digest| digest.iter_mut().zip(&element).for_each(|(byte, other)| *byte ^= other));
+            *sum = sum.wrapping_add(&Zeroizing::new(U256::from_be_slice(&element)));
             element.zeroize();
-            tally.count = tally.count.saturating_add(1);
+            count = count.saturating_add(1);
         }
-        Ok(tally)
+        Ok(Tally { count, digest: key_of(&sum) })
     }
 
     /// The first head of the chain, made at registration: no secrets, and the first wrap.

@@ -120,7 +120,7 @@ impl Scene {
     pub fn list(&mut self) -> Result<BTreeSet<KeyId>, String> {
         let exchange = self.session.list().map_err(|error| error.to_string())?;
         let listed = self.drive(exchange, &mut Lie::none())?;
-        Ok(self.session.settle(listed).iter().map(|secret| secret.key_id).collect())
+        Ok(self.session.settle(listed).unwrap().iter().map(|secret| secret.key_id).collect())
     }
 
     /// Runs an exchange to its end, with a lie in one of the replies. An error of either side, or a refusal, is its text.

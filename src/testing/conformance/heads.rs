@@ -54,6 +54,9 @@ pub(super) fn are_chained<S: Store>(probe: &mut Probe<S>) -> Result<(), String> 
     probe.apply(&append(user(1), 1, 4, 6)?, conflict)?;
     probe.apply(&append(user(1), 1, 3, 5)?, Outcome::Repeated)?;
     probe.apply(&append(user(1), 3, 4, 7)?, conflict)?;
+    // The epoch is the client's word.
+    probe.apply(&append(user(1), u64::MAX, 4, 9)?, conflict)?;
+    probe.apply(&append(user(1), 1 << 63, 4, 10)?, conflict)?;
     probe.expect_newest(1, 3)?;
     probe.apply(&append(user(1), 2, 4, 8)?, Outcome::Applied)?;
     probe.expect_newest(2, 4)?;
