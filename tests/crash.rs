@@ -261,7 +261,7 @@ impl Scene {
         let pending = self.pending(&mut session)?;
         let exchange = session.store(&pending);
         let new = self.operate("store", exchange)?;
-        let new = session.settle(new);
+        let new = session.settle(new).unwrap();
         self.disk.pin = Some(session.pin());
         let key_ids: Vec<_> = new.iter().map(|secret| secret.key_id).collect();
         let exchange = session.retrieve(&key_ids);

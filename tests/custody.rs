@@ -129,17 +129,21 @@ fn every_request(
     let registration = client("nobody").register(PASSWORD, &mut world.rng).unwrap();
     let ClientMessage::RegistrationRequest { blinded, .. } = registration.message().clone() else { panic!() };
     let key_ids = vec![stored];
+    // One after the other: of exchanges with the vault there is one at a time.
+    let store = request(world, &session.store(pending).unwrap());
+    let delete = request(world, &session.delete(&key_ids).unwrap());
+    let delete_account = request(world, &session.delete_account().unwrap());
     vec![
         Request::Generate(generate::Request { kinds: vec![Kind::Bytes(1)] }),
         Request::Status(status::Request {}),
         Request::ChangePassword(change_password::Request::Start { blinded }),
         Request::LogOut(log_out::Request {}),
-        request(world, &session.store(pending).unwrap()),
-        Request::Retrieve(retrieve::Request { key_ids: key_ids.clone() }),
+        store,
+        Request::Retrieve(retrieve::Request { key_ids }),
         Request::List(list::Request { after: None, limit: 1 }),
-        request(world, &session.delete(&key_ids).unwrap()),
+        delete,
         Request::Audit(audit::Request { filter: AuditFilter::default(), after: None, limit: 1 }),
-        request(world, &session.delete_account().unwrap()),
+        delete_account,
         Request::Heads(heads::Request { from: None }),
     ]
 }

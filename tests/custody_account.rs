@@ -1,4 +1,5 @@
 //! Delete account: everything of it goes, in pages, after a recent login; a crash only pauses it; the name is free.
+//! (`account/last_step.rs`: what may happen to the last step.)
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -9,13 +10,16 @@
 
 mod holdings;
 mod hostile;
+#[path = "account/last_step.rs"]
+mod last_step;
 mod support;
 
 use core::time::Duration;
 
 use holdings::{counted, person, request, step};
 use hostile::{ended, fault, forge, frame};
-use keystow::operation::{Reply, Request, delete_account, status};
+use keystow::operation::delete_account::{self, DeleteAccount};
+use keystow::operation::{Reply, Request, status};
 use keystow::storage::Action;
 use keystow::testing::MemoryStore;
 use keystow::*;
@@ -28,6 +32,12 @@ const MINUTE: Duration = Duration::from_secs(60);
 fn delete_all(world: &mut World, session: &mut ClientSession) {
     let mut exchange = session.delete_account().unwrap();
     assert_eq!(counted(world, &mut exchange), (Ok(()), 2));
+}
+
+/// The epoch of the head that closes the vault, if this step is the one that has it.
+fn head_of(world: &World, exchange: &Exchange<DeleteAccount>) -> Option<u64> {
+    let Request::DeleteAccount(asked) = request(world, exchange) else { panic!("another request") };
+    asked.head.map(|head| head.epoch())
 }
 
 /// A store with nothing but these counters, and the user IDs that are never used again.
@@ -159,68 +169,6 @@ fn rule_6_the_attempt_counter_outlives_the_account() {
     assert_eq!(counted(&world), 3, "registering again doesn't reset it");
 }
 
-/// The account is gone, however late the repeat: "log in again" would be advice that nobody can follow.
-#[test]
-fn a_last_step_that_is_repeated_when_the_login_is_no_longer_recent_is_done_all_the_same() {
-    let mut world = world(31);
-    let (_, mut session, _) = person(&mut world, 0);
-    world.pass(4 * MINUTE);
-    world.status(&mut session).unwrap().unwrap();
-    world.pass(MINUTE);
-    let mut exchange = session.delete_account().unwrap();
-    world.applied_but_unknown(exchange.message());
-    let after = world.server.store.clone();
-    world.now = world.now.after(MILLISECOND);
-    let reply = world.send(exchange.message()).unwrap();
-    assert_eq!(exchange.receive(reply).unwrap(), Some(Ok(())));
-    assert_eq!(world.server.store, after);
-}
-
-#[test]
-fn a_last_step_whose_outcome_was_lost_is_done_when_it_is_repeated() {
-    let mut world = world(7);
-    let (_, mut session, _) = person(&mut world, 1);
-    let mut exchange = session.delete_account().unwrap();
-    assert_eq!(step(&mut world, &mut exchange), None);
-    world.applied_but_unknown(exchange.message());
-    // Meanwhile somebody else has taken the name.
-    let new = client("ada");
-    world.register(&new, "somebody else's").unwrap().unwrap();
-    let after = world.server.store.clone();
-    let reply = world.send(exchange.message()).unwrap();
-    assert_eq!(ended(exchange.receive(reply)), Ok(()));
-    assert_eq!(world.server.store, after, "the new account is not touched");
-    assert!(world.log_in(&new, "somebody else's").unwrap().is_ok());
-}
-
-#[test]
-fn a_secret_that_is_stored_between_the_last_steps_read_and_its_write_goes_too() {
-    let mut world = world(11);
-    let (client, mut session, _) = person(&mut world, 0);
-    let mut other = world.log_in(&client, PASSWORD).unwrap().unwrap();
-    let before = world.server.store.clone();
-    world.secret(&mut other, Kind::Ed25519);
-    let stored = std::mem::replace(&mut world.server.store, before);
-    let mut exchange = session.delete_account().unwrap();
-    let reply = world.interrupted(exchange.message(), |store| *store = stored);
-    assert_eq!(ended(exchange.receive(reply)), Ok(()));
-    assert_eq!(world.server.store, only_attempts(&world.server.store));
-}
-
-#[test]
-fn a_page_whose_outcome_was_lost_is_not_followed_by_another_under_the_same_request() {
-    let mut world = world(8);
-    let (_, mut session, _) = person(&mut world, 300);
-    let mut exchange = session.delete_account().unwrap();
-    world.applied_but_unknown(exchange.message());
-    let after = world.server.store.clone();
-    assert_eq!(after.secrets.len(), 44);
-    let reply = world.send(exchange.message()).unwrap();
-    assert_eq!(exchange.receive(reply).unwrap(), None);
-    assert_eq!(world.server.store, after);
-    assert_eq!(counted(&mut world, &mut exchange), (Ok(()), 2), "the other 44, and the account");
-}
-
 #[test]
 fn another_device_is_told_that_its_session_ended_and_a_login_under_way_is_refused() {
     let mut world = world(9);
@@ -314,9 +262,8 @@ fn a_closed_vault_refuses_every_change_and_list_before_anything_is_drawn_or_sent
     }
     let mut later = world.log_in_with(&client, PASSWORD, Some(before)).unwrap().unwrap();
     let mut exchange = later.delete_account().unwrap();
-    let next_part = Request::DeleteAccount(delete_account::Request { head: None });
     for outcome in [None, Some(Ok(()))] {
-        assert_eq!(request(&world, &exchange), next_part);
+        assert_eq!(head_of(&world, &exchange), None);
         assert_eq!(step(&mut world, &mut exchange), outcome);
     }
     assert_eq!(world.server.store, only_attempts(&world.server.store));

@@ -12,12 +12,16 @@ mod holdings;
 mod hostile;
 mod support;
 
+use core::convert::Infallible;
+
 use holdings::{counted, ids, person, request, settled, step};
 use hostile::ask;
 use keystow::operation::list::{List, ListedSecret};
 use keystow::operation::{Reply, Request, heads, list};
+use keystow::storage::{Found, Outcome, Query, Transaction};
+use keystow::testing::{MemoryStore, Store};
 use keystow::*;
-use support::{PASSWORD, World, world};
+use support::{PASSWORD, World, world, world_with};
 
 /// The page of this limit after this key ID, as the server gives it.
 fn page(world: &mut World, session: &mut ClientSession, after: Option<KeyId>, limit: u16) -> list::Reply {
@@ -49,7 +53,7 @@ fn pages(world: &mut World, session: &mut ClientSession, limit: u16) -> Vec<(Vec
 fn listed(world: &mut World, session: &mut ClientSession) -> (Vec<ListedSecret>, usize) {
     let mut exchange = session.list().unwrap();
     let (outcome, count) = counted(world, &mut exchange);
-    (session.settle(outcome.unwrap()), count)
+    (session.settle(outcome.unwrap()).unwrap(), count)
 }
 
 /// The same by their key IDs.
@@ -202,7 +206,7 @@ fn first_page(world: &mut World, session: &mut ClientSession) -> Exchange<List> 
 /// What is left of a list, by key IDs, and how many messages it took.
 fn rest(world: &mut World, session: &mut ClientSession, mut exchange: Exchange<List>) -> (Vec<KeyId>, usize) {
     let (outcome, count) = counted(world, &mut exchange);
-    (ids(&session.settle(outcome.unwrap())), count)
+    (ids(&session.settle(outcome.unwrap()).unwrap()), count)
 }
 
 #[test]
@@ -296,4 +300,66 @@ fn a_list_that_is_not_settled_leaves_the_head_to_the_next_exchange() {
     let answer = world.send(exchange.message()).unwrap();
     assert_eq!(settled(&mut session, exchange.receive(answer)).map(|secrets| ids(&secrets)), Ok(all[1..].to_vec()));
     assert_eq!(session.pin(), other.pin());
+}
+
+/// An honest store that reads where the account stands first and the records later, as it may: with `standing`, something
+/// was written between the two.
+#[derive(Default)]
+struct Slow {
+    now: MemoryStore,
+    standing: Option<MemoryStore>,
+}
+
+impl Store for Slow {
+    type Error = Infallible;
+
+    fn read(&mut self, query: &Query) -> Result<Found, Infallible> {
+        match (query, self.standing.take()) {
+            (Query::SecretsPage(_), Some(before)) => {
+                MemoryStore { secrets: self.now.secrets.clone(), ..before }.read(query)
+            }
+            _ => self.now.read(query),
+        }
+    }
+
+    fn apply(&mut self, transaction: &Transaction) -> Result<Outcome, Infallible> {
+        self.now.apply(transaction)
+    }
+}
+
+/// The entry of the first attempt is there, so that nothing compares the epoch of what the second one reads.
+#[test]
+fn a_page_whose_outcome_was_lost_is_not_shown_with_another_heads_secrets_when_it_is_repeated() {
+    let mut world = world_with(20, Slow::default(), ServerPolicy::default());
+    let (client, mut session) = world.person("ada");
+    let mut other = world.log_in(&client, PASSWORD).unwrap().unwrap();
+    let pending = world.generate(&mut session, &[Kind::Bytes(1); 256]).unwrap().unwrap();
+    let mut all: Vec<_> = pending.key_ids().collect();
+    world.store(&mut session, &pending).unwrap().unwrap();
+    all.sort();
+    // A full page, and one behind it; a secret comes, or goes.
+    for (at_page, stored) in [(0, true), (0, false), (1, true), (1, false)] {
+        let mut exchange = session.list().unwrap();
+        for _ in 0..at_page {
+            let answer = world.send(exchange.message()).unwrap();
+            assert!(exchange.receive(answer).unwrap().is_none());
+        }
+        world.applied_but_unknown(exchange.message());
+        let before = world.server.store.now.clone();
+        if stored {
+            all.push(world.secret(&mut other, Kind::Bytes(1)).key_id);
+            all.sort();
+        } else {
+            world.delete(&mut other, &[all.remove(255)]).unwrap().unwrap();
+        }
+        let changed = world.server.store.now.clone();
+        world.server.store.standing = Some(before);
+        let repeated = world.send(exchange.message()).unwrap();
+        assert_eq!(world.server.store.standing, None, "it was read again");
+        assert_eq!(hostile::read_reply(&world, &repeated), Reply::Refused(Refusal::HeadMoved));
+        assert_eq!(world.server.store.now, changed);
+        assert!(exchange.receive(repeated).unwrap().is_none());
+        assert_eq!(ids(&world.settled(&mut session, exchange).unwrap().unwrap()), all);
+        assert_eq!(session.pin(), other.pin());
+    }
 }

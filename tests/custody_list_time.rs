@@ -12,10 +12,12 @@ mod holdings;
 mod hostile;
 mod support;
 
-use holdings::ids;
-use holdings::listing::{Scene, after, count, damaged, key_id, key_ids, mismatch, page_of, sorted, told, vault};
-use hostile::{fault, forge, record, tombstone};
-use keystow::operation::{Reply, heads};
+use core::slice;
+
+use holdings::listing::{Scene, after, count, damaged, key_id, key_ids, mismatch, page_of, rest, sorted, told, vault};
+use holdings::{ids, request};
+use hostile::{fault, forge, read_reply, record, tombstone};
+use keystow::operation::{Reply, Request, heads, list};
 use keystow::testing::MemoryStore;
 use keystow::*;
 use support::{PASSWORD, World, error};
@@ -53,8 +55,8 @@ fn branched(world: &mut World, client: &Client, from: &MemoryStore, epoch: u64) 
 }
 
 #[test]
-fn a_page_of_a_newer_head_or_a_head_that_is_said_to_have_moved_must_be_shown() {
-    let Scene { mut world, client, mut session, own, past, .. } = Scene::new(23);
+fn a_page_of_a_newer_head_or_a_head_that_is_said_to_have_moved_must_be_shown_or_the_list_begins_again() {
+    let Scene { mut world, client, mut session, own, deleted, past, .. } = Scene::new(23);
     let (_, mut bob) = world.person("bob");
     let [foreign, foreign_next] = [3, 4].map(|epoch| {
         while bob.pin().epoch() < epoch {
@@ -72,13 +74,13 @@ fn a_page_of_a_newer_head_or_a_head_that_is_said_to_have_moved_must_be_shown() {
         bytes[139] ^= 1;
         SealedHead::from_bytes(bytes)
     };
+    let exchanged = sorted([&own[1..], &[deleted]].concat());
     let lost = |epoch| vault(VaultFault::DamagedHead { epoch });
     let forked = vault(VaultFault::Forked { epoch: 3 });
     let lies = [
         (vec![], 4, mismatch("number of heads")),
         (vec![&known; 257], 4, mismatch("number of heads")),
         (vec![&known], 2, vault(VaultFault::RolledBack { known: 3, shown: 2 })),
-        (vec![&known], 3, mismatch("epoch")),
         (vec![&known, &next], 3, mismatch("epoch")),
         (vec![&before, &known], 4, lost(3)),
         (vec![&next], 4, lost(3)),
@@ -101,15 +103,27 @@ fn a_page_of_a_newer_head_or_a_head_that_is_said_to_have_moved_must_be_shown() {
             let mut exchange = after(&world, &mut session, &truth);
             assert_eq!(fault(exchange.receive(forge(&world, &exchange, lie))), *told);
         }
-        // The honest answer: there is no newer head.
+        // The honest answer: there is no newer head. The list begins again under the one that is known, with nothing
+        // of the page that was shown, and is complete.
+        let nothing_new = Reply::Heads(heads::Reply { heads: vec![known.clone()], newest: 3 });
         let mut exchange = after(&world, &mut session, &truth);
         let answer = world.send(exchange.message()).unwrap();
-        assert_eq!(fault(exchange.receive(answer)), mismatch("epoch"));
+        assert_eq!(read_reply(&world, &answer), nothing_new);
+        assert!(exchange.receive(answer).unwrap().is_none());
+        assert_eq!(request(&world, &exchange), Request::List(list::Request { after: None, limit: 256 }));
+        assert_eq!(rest(&mut world, &mut session, exchange), key_ids(&own));
+        assert_eq!(session.pin(), known.pin());
+        // What is listed then is compared with it all the same.
+        for (secrets, told) in [(&own[1..], count(3, 2)), (&exchanged, vault(VaultFault::Digest))] {
+            let mut exchange = after(&world, &mut session, &[&truth[..], slice::from_ref(&nothing_new)].concat());
+            assert_eq!(fault(exchange.receive(forge(&world, &exchange, &page_of(3, secrets, None)))), told);
+        }
         // More heads are said to be there than were shown: then they must come.
         let more = Reply::Heads(heads::Reply { heads: vec![known.clone()], newest: 4 });
         let mut exchange = after(&world, &mut session, &[&truth[..], &[more]].concat());
         let answer = world.send(exchange.message()).unwrap();
         assert_eq!(fault(exchange.receive(answer)), mismatch("number of heads"));
+        drop(exchange);
         // A newer head is shown, with the secrets of the older one.
         let newer = Reply::Heads(heads::Reply { heads: vec![known.clone(), next.clone()], newest: 4 });
         let mut exchange = after(&world, &mut session, &[&truth[..], &[newer]].concat());

@@ -104,7 +104,7 @@ fn run(
     let kinds = [Kind::default(), Kind::Secp256k1, Kind::Ed25519];
     let pending = complete(session.generate(&kinds, &mut client_rng).unwrap(), &mut send);
     let new = complete(session.store(&pending).unwrap(), &mut send);
-    let new = session.settle(new);
+    let new = session.settle(new).unwrap();
     let key_ids: Vec<_> = new.iter().map(|secret| secret.key_id).collect();
     let retrieved = complete(session.retrieve(&key_ids).unwrap(), &mut send);
     let secrets = retrieved.iter().map(|secret| secret.expose().to_vec()).collect();

@@ -82,7 +82,7 @@ fn rule_14_a_flipped_bit_of_an_authenticated_message_is_refused_on_the_way_in_an
     let pending = under_damage(&mut world, exchange);
     let exchange = session.store(&pending).unwrap();
     let unsettled = under_damage(&mut world, exchange);
-    let stored = session.settle(unsettled);
+    let stored = session.settle(unsettled).unwrap();
     let key_ids: Vec<_> = stored.iter().map(|secret| secret.key_id).collect();
     let exchange = session.retrieve(&key_ids).unwrap();
     let secrets = under_damage(&mut world, exchange);
@@ -90,7 +90,7 @@ fn rule_14_a_flipped_bit_of_an_authenticated_message_is_refused_on_the_way_in_an
     assert_eq!(public, stored.iter().map(|secret| secret.public).collect::<Vec<_>>());
     let exchange = session.list().unwrap();
     let unsettled = under_damage(&mut world, exchange);
-    let listed: BTreeSet<_> = session.settle(unsettled).iter().map(|secret| secret.key_id).collect();
+    let listed: BTreeSet<_> = session.settle(unsettled).unwrap().iter().map(|secret| secret.key_id).collect();
     assert_eq!(listed, key_ids.into_iter().collect());
 }
 
@@ -114,7 +114,7 @@ fn rule_14_damage_leaves_the_session_exactly_as_it_was() {
         let (pending, generated) = step(&mut world, generate, damage);
         let store = session.store(&pending).unwrap();
         let (unsettled, stored) = step(&mut world, store, damage);
-        let new = session.settle(unsettled);
+        let new = session.settle(unsettled).unwrap();
         let retrieve = session.retrieve(&[new[0].key_id]).unwrap();
         let (_, retrieved) = step(&mut world, retrieve, damage);
         ([generated, stored, retrieved], world.server.store)

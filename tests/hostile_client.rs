@@ -265,7 +265,7 @@ fn rule_21_two_sessions_that_store_the_same_secret_store_it_once() {
         write.settle(outcome).unwrap()
     });
     let (mut a, mut b) = (a, b);
-    let stored = first.settle(hostile::ended(a.receive(answer_a)).unwrap());
+    let stored = first.settle(hostile::ended(a.receive(answer_a)).unwrap()).unwrap();
     assert_eq!((Some(stored[0].key_id), stored[0].already_stored), (pending.key_ids().next(), false));
     let secrets = server.store.secrets.clone();
     let heads = server.store.heads.clone();

@@ -50,7 +50,7 @@ impl Tape {
         let pending = tape.run(world, exchange, &mut look);
         let exchange = session.store(&pending).unwrap();
         let unsettled = tape.run(world, exchange, &mut look);
-        let stored = session.settle(unsettled);
+        let stored = session.settle(unsettled).unwrap();
         let exchange = session.retrieve(&[stored[0].key_id]).unwrap();
         tape.run(world, exchange, &mut look);
         assert_eq!(tape.0.len(), 8);
@@ -116,18 +116,19 @@ fn rule_14_a_whole_run_played_again_after_a_restart_costs_one_charge_and_does_no
 fn rule_14_of_two_requests_that_overtake_each_other_the_earlier_is_refused() {
     let mut world = support::world(4);
     let (_, mut session) = world.person("ada");
-    let [first, second] = [(); 2].map(|()| world.generate(&mut session, &[Kind::Ed25519]).unwrap().unwrap());
-    let mut earlier = session.store(&first).unwrap();
-    let mut later = session.store(&second).unwrap();
+    let pending = world.generate(&mut session, &[Kind::Ed25519]).unwrap().unwrap();
+    let mut earlier = session.generate(&[Kind::Ed25519], &mut world.rng).unwrap();
+    let mut later = session.store(&pending).unwrap();
     let answer = world.send(later.message()).unwrap();
     let store = world.server.store.clone();
     assert_eq!(error(world.send(earlier.message())), PeerFault::WrongSequence.into());
     assert_eq!(world.server.store, store);
     assert_eq!(fault(earlier.receive(answer.clone())), PeerFault::WrongSequence.into());
-    let stored = session.settle(ended(later.receive(answer)).unwrap());
-    assert!(stored.iter().map(|secret| secret.key_id).eq(second.key_ids()));
+    let stored = session.settle(ended(later.receive(answer)).unwrap()).unwrap();
+    assert!(stored.iter().map(|secret| secret.key_id).eq(pending.key_ids()));
     // The earlier one was never done; it is done when it is asked for again.
-    assert!(!world.store(&mut session, &first).unwrap().unwrap()[0].already_stored);
+    let again = world.generate(&mut session, &[Kind::Ed25519]).unwrap().unwrap();
+    assert!(!world.store(&mut session, &again).unwrap().unwrap()[0].already_stored);
     assert_eq!(world.list(&mut session).unwrap().unwrap().len(), 2, "and the vault's head knows both");
 }
 
@@ -310,7 +311,7 @@ fn rule_14_a_forged_refusal_ends_no_exchange() {
     let pending = under_forged_refusals(&mut world, exchange);
     let exchange = session.store(&pending).unwrap();
     let unsettled = under_forged_refusals(&mut world, exchange);
-    let stored = session.settle(unsettled);
+    let stored = session.settle(unsettled).unwrap();
     let exchange = session.retrieve(&[stored[0].key_id]).unwrap();
     assert_eq!(under_forged_refusals(&mut world, exchange).len(), 1);
 }

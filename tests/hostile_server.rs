@@ -135,7 +135,7 @@ fn rule_1_a_store_is_done_only_when_the_server_names_exactly_the_clients_own_key
         assert_eq!(fault(exchange.receive(forged)), PeerFault::Mismatch("key ID").into());
     }
     let honest = world.send(exchange.message()).unwrap();
-    let stored = session.settle(ended(exchange.receive(honest)).unwrap());
+    let stored = session.settle(ended(exchange.receive(honest)).unwrap()).unwrap();
     assert_eq!(stored.iter().map(|secret| secret.key_id).collect::<Vec<_>>(), own);
 }
 
@@ -238,7 +238,7 @@ fn rule_14_a_reply_of_another_operation_is_no_answer() {
     }
     // The operations are still under way, and end with their own replies, refusals among them.
     assert_eq!(ended(generate.receive(forge(&world, &generate, &random))).unwrap().key_ids().len(), 3);
-    let new = session.settle(ended(store.receive(forge(&world, &store, &stored))).unwrap());
+    let new = session.settle(ended(store.receive(forge(&world, &store, &stored))).unwrap()).unwrap();
     assert_eq!(new.iter().map(|secret| secret.key_id).collect::<Vec<_>>(), key_ids);
     let denied = forge(&world, &retrieve, &Reply::Refused(Refusal::Denied));
     assert_eq!(ended(retrieve.receive(denied.clone())).unwrap_err(), Refusal::Denied);

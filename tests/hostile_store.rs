@@ -349,7 +349,7 @@ fn rule_20_an_outcome_that_a_transaction_cant_have_is_an_error_and_the_honest_on
     let pending = world.generate(&mut session, &[Kind::Ed25519]).unwrap().unwrap();
     let exchange = session.store(&pending).unwrap();
     let unsettled = under_false_outcomes(&mut world, exchange, &[]);
-    let new = session.settle(unsettled);
+    let new = session.settle(unsettled).unwrap();
     assert!(!new[0].already_stored);
     let exchange = session.retrieve(&[new[0].key_id]).unwrap();
     under_false_outcomes(&mut world, exchange, &[new[0].key_id]);

@@ -68,7 +68,7 @@ fn act(scene: &mut Scene, act: Act, lie: &mut Lie) -> Result<Belief, String> {
             belief.extend(pending.key_ids());
             let exchange = scene.session.store(&pending).map_err(text)?;
             let stored = scene.drive(exchange, lie)?;
-            let stored = scene.session.settle(stored);
+            let stored = scene.session.settle(stored).unwrap();
             assert!(stored.iter().map(|new| new.key_id).eq(pending.key_ids()));
         }
         Act::StoreFresh | Act::StoreOlder | Act::StoreAgain => {
@@ -79,7 +79,7 @@ fn act(scene: &mut Scene, act: Act, lie: &mut Lie) -> Result<Belief, String> {
             };
             let exchange = scene.session.store(&pending).map_err(text)?;
             let stored = scene.drive(exchange, lie)?;
-            belief.extend(scene.session.settle(stored).iter().map(|new| new.key_id));
+            belief.extend(scene.session.settle(stored).unwrap().iter().map(|new| new.key_id));
         }
         Act::Retrieve => {
             let exchange = scene.session.retrieve(&scene.kept).map_err(text)?;
@@ -89,24 +89,24 @@ fn act(scene: &mut Scene, act: Act, lie: &mut Lie) -> Result<Belief, String> {
         Act::List => {
             let exchange = scene.session.list().map_err(text)?;
             let listed = scene.drive(exchange, lie)?;
-            let listed: Belief = scene.session.settle(listed).iter().map(|secret| secret.key_id).collect();
+            let listed: Belief = scene.session.settle(listed).unwrap().iter().map(|secret| secret.key_id).collect();
             assert_eq!(listed, belief, "a list that isn't the vault's");
         }
         Act::Delete => {
             let exchange = scene.session.delete(&scene.kept).map_err(text)?;
             let deleted = scene.drive(exchange, lie)?;
-            scene.session.settle(deleted);
+            scene.session.settle(deleted).unwrap();
             belief.retain(|key_id| !scene.kept.contains(key_id));
         }
         Act::ChangePassword => {
             let exchange = scene.session.change_password("newest", &mut scene.world.rng).map_err(text)?;
             let changed = scene.drive(exchange, lie)?;
-            scene.session.settle(changed);
+            scene.session.settle(changed).unwrap();
         }
         Act::VerifyPin => {
             let exchange = scene.session.verify_pin(scene.other_pin).map_err(text)?;
             let verified = scene.drive(exchange, lie)?;
-            scene.session.settle(verified);
+            scene.session.settle(verified).unwrap();
         }
         Act::DeleteAccount => {
             let exchange = scene.session.delete_account().map_err(text)?;

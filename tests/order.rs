@@ -56,7 +56,7 @@ fn script() -> (Vec<ClientMessage>, Vec<ServerMessage>) {
     let mut session = run(&mut world, client.log_in(PASSWORD, None, &mut draws).unwrap(), &mut crossed);
     let pending = run(&mut world, session.generate(&[Kind::Ed25519], &mut draws).unwrap(), &mut crossed);
     let stored = run(&mut world, session.store(&pending).unwrap(), &mut crossed);
-    let stored = session.settle(stored);
+    let stored = session.settle(stored).unwrap();
     run(&mut world, session.retrieve(&[stored[0].key_id]).unwrap(), &mut crossed);
     crossed
 }
@@ -271,7 +271,7 @@ fn each_reply_gets_what_the_table_says_in_each_state_of_an_exchange() {
     expect_ended(&mut generate, &replies);
     let mut store = session.store(&pending).unwrap();
     let stored = tempt(&mut store, &replies, 6).unwrap();
-    let stored = session.settle(stored);
+    let stored = session.settle(stored).unwrap();
     assert_eq!(stored.len(), 1);
     expect_ended(&mut store, &replies);
     let mut retrieve = session.retrieve(&[stored[0].key_id]).unwrap();

@@ -153,7 +153,7 @@ fn what_version_1_stored_still_opens_with_the_password() {
     let mut session = converse(login, &mut server, now).unwrap().unwrap();
     assert_eq!(session.pin(), pins[1]);
     let listed = converse(session.list().unwrap(), &mut server, now).unwrap().unwrap();
-    assert_eq!(session.settle(listed).len(), committed.secrets.len(), "the list is complete");
+    assert_eq!(session.settle(listed).unwrap().len(), committed.secrets.len(), "the list is complete");
     let key_ids: Vec<KeyId> = committed.secrets.iter().map(key_id).collect();
     let opened = converse(session.retrieve(&key_ids).unwrap(), &mut server, now).unwrap().unwrap();
     for (opened, committed) in opened.iter().zip(&committed.secrets) {

@@ -95,7 +95,7 @@ impl ClientSession {
     ///
     /// # Errors
     /// [`crate::CallerFault::PasswordLength`], [`crate::CallerFault::SequenceExhausted`],
-    /// [`crate::CallerFault::VaultClosed`].
+    /// [`crate::CallerFault::Unsettled`], [`crate::CallerFault::VaultClosed`].
     pub fn change_password(
         &mut self,
         password: impl AsRef<[u8]>,
@@ -103,9 +103,9 @@ impl ClientSession {
     ) -> Result<Exchange<ChangePassword>, Error> {
         let input = self.established().config.password_input(password.as_ref())?;
         let tip = Arc::clone(self.open_tip()?);
+        let (session, line) = (self.established().clone(), self.vault_line(CHANGE)?);
         let seed = opaque::seed(rng);
         let (registration, blinded) = opaque::Registration::start(&mut Draw::new(&seed, b"request")?, input)?;
-        let (session, line) = (self.established().clone(), self.vault_line(CHANGE)?);
         let message = line.send(&AnyRequest::ChangePassword(Request::Start { blinded }))?;
         let started = Started { session, line, tip, seed, registration };
         Ok(Exchange::new(ChangePassword(State::Started(started)), message))

@@ -48,7 +48,8 @@ impl ClientSession {
     /// [`crate::Refusal::AlreadyDeleted`] that one was deleted before. Nothing was deleted then.
     ///
     /// # Errors
-    /// [`crate::CallerFault::BatchLength`], [`crate::CallerFault::Duplicate`], [`crate::CallerFault::VaultClosed`].
+    /// [`crate::CallerFault::BatchLength`], [`crate::CallerFault::Duplicate`], [`crate::CallerFault::Unsettled`],
+    /// [`crate::CallerFault::VaultClosed`].
     pub fn delete(&mut self, key_ids: &[KeyId]) -> Result<Exchange<Amending<Delete>>, Error> {
         check_distinct(key_ids, MAX_BATCH)?;
         let change = HeadChange::Remove(self.vault().tally(key_ids)?);

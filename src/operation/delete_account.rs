@@ -55,7 +55,7 @@ impl ClientSession {
     /// there until its last secret is gone, and closed for everything else ([`crate::CallerFault::VaultClosed`]).
     ///
     /// # Errors
-    /// [`crate::CallerFault::SequenceExhausted`].
+    /// [`crate::CallerFault::Unsettled`], [`crate::CallerFault::SequenceExhausted`].
     pub fn delete_account(&mut self) -> Result<Exchange<DeleteAccount>, Error> {
         let (line, vault, tip) = (self.vault_line(LIST)?, Arc::clone(self.vault()), Arc::clone(self.tip()));
         if tip.is_closed() {

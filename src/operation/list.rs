@@ -88,7 +88,7 @@ impl ClientSession {
     /// twice). If the vault changes meanwhile, the listing begins again.
     ///
     /// # Errors
-    /// [`crate::CallerFault::VaultClosed`], [`crate::CallerFault::SequenceExhausted`].
+    /// [`CallerFault::VaultClosed`], [`CallerFault::Unsettled`], [`CallerFault::SequenceExhausted`].
     pub fn list(&mut self) -> Result<Exchange<List>, Error> {
         let (tip, vault) = (Arc::clone(self.open_tip()?), Arc::clone(self.vault()));
         let (list, message) = List::begin(self.vault_line(LIST)?, vault, tip)?;

@@ -123,7 +123,8 @@ impl ClientSession {
     ///
     /// # Errors
     /// [`CallerFault::BatchLength`], [`CallerFault::Duplicate`]; [`CallerFault::WrongUser`] for another user's;
-    /// [`CallerFault::DamagedPending`] for what doesn't open, or was not made together; [`CallerFault::VaultClosed`].
+    /// [`CallerFault::DamagedPending`] for what doesn't open, or was not made together; [`CallerFault::VaultClosed`],
+    /// [`CallerFault::Unsettled`].
     pub fn store(&mut self, pending: &PendingSecrets) -> Result<Exchange<Amending<Store>>, Error> {
         let expected = self.reopen(pending)?;
         let change = HeadChange::Add(self.vault().tally(expected.iter().map(|secret| &secret.key_id))?);

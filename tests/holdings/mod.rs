@@ -51,7 +51,7 @@ pub fn settled<T>(
     session: &mut ClientSession,
     outcome: Result<Option<Result<Unsettled<T>, Refusal>>, Error>,
 ) -> Result<T, Refusal> {
-    ended(outcome).map(|unsettled| session.settle(unsettled))
+    ended(outcome).map(|unsettled| session.settle(unsettled).unwrap())
 }
 
 /// What the server reads in an exchange's message.

@@ -160,13 +160,12 @@ impl Device {
         HeadContents { prev: field(0), count, digest: field(40), credential: field(72) }
     }
 
-    /// The digest of a set of secrets: the XOR of an element for each.
+    /// The digest of a set of secrets: the sum of an element for each.
     pub fn digest(&self, key_ids: &[KeyId]) -> [u8; 32] {
         let key = expand(&self.vault_key, "vault element", &[]);
         key_ids.iter().fold([0; 32], |digest, key_id| {
             let element = Hmac::<Sha256>::new_from_slice(&key).unwrap().chain_update(key_id.as_bytes()).finalize();
-            let element = element.into_bytes();
-            std::array::from_fn(|i| digest[i] ^ element[i])
+            sum(digest, element.into_bytes().into())
         })
     }
 
@@ -179,11 +178,10 @@ impl Device {
         sequence: u64,
     ) -> SealedHead {
         let HeadContents { count, digest, credential, .. } = self.open_head(before);
-        let added = self.digest(key_ids);
         let contents = HeadContents {
             prev: head_hash(before),
             count: count + u64::try_from(key_ids.len()).unwrap(),
-            digest: std::array::from_fn(|i| digest[i] ^ added[i]),
+            digest: sum(digest, self.digest(key_ids)),
             credential,
         };
         self.seal_head(before.epoch() + 1, head_nonce(session_id, sequence), contents)
@@ -196,6 +194,15 @@ fn seal_head(key: &[u8; 32], user_id: UserId, epoch: u64, nonce: [u8; 12], conte
     let contents = [&prev[..], &count.to_be_bytes(), &digest, &credential].concat();
     let sealed = seal(key, nonce, &[&[1], &user_id.as_bytes()[..], &epoch].concat(), &contents);
     SealedHead::from_bytes([&epoch[..], &nonce, &sealed].concat().try_into().unwrap())
+}
+
+/// The sum of two big-endian numbers modulo 2^256, a digit after the other.
+fn sum(one: [u8; 32], other: [u8; 32]) -> [u8; 32] {
+    let (mut digits, mut carry) = ([0; 32], 0);
+    for i in (0..32).rev() {
+        [carry, digits[i]] = (u16::from(one[i]) + u16::from(other[i]) + u16::from(carry)).to_be_bytes();
+    }
+    digits
 }
 
 /// Section 8: a hash over what stands behind its label.

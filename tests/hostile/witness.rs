@@ -174,7 +174,7 @@ impl Witness {
         let store = session.store(&pending).unwrap();
         let unsettled = self.run(world, store).unwrap();
         self.prints("unsettled store", &unsettled);
-        let stored = session.settle(unsettled);
+        let stored = session.settle(unsettled).unwrap();
         self.prints("new secrets", &stored);
         self.prints("client session", &session);
         self.displays("pin", &session.pin());

@@ -54,7 +54,7 @@ static HONEST: LazyLock<[Vec<Vec<u8>>; 6]> = LazyLock::new(|| {
         headers.extend(request.secrets.iter().map(|secret| secret.header.to_bytes()));
     }
     let stored = run!(Ok::<_, Error>(store));
-    session.settle(stored);
+    session.settle(stored).unwrap();
     let key_ids: Vec<_> = pending.key_ids().collect();
     run!(session.retrieve(&key_ids));
     let entries = world.server.store.audit.values();

@@ -117,7 +117,7 @@ fn run(at: usize, damage: Option<&Damage>) -> Ending {
     let generate = session.generate(&[Kind::Bytes(40), Kind::Secp256k1], &mut run.world.rng).unwrap();
     let pending = run.exchange(generate);
     let stored = run.exchange(session.store(&pending).unwrap());
-    let stored = session.settle(stored);
+    let stored = session.settle(stored).unwrap();
     let key_ids: Vec<_> = stored.iter().map(|new| new.key_id).collect();
     let secrets = run.exchange(session.retrieve(&key_ids).unwrap());
     (run.crossed, secrets.iter().map(|secret| secret.expose().to_vec()).collect(), run.world.server.store)

@@ -94,7 +94,7 @@ fn run(schedule: &[Event]) -> Ending {
     let generate = session.generate(&[Kind::Bytes(40), Kind::Ed25519], &mut network.world.rng).unwrap();
     let pending = network.run(generate);
     let stored = network.run(session.store(&pending).unwrap());
-    let stored = session.settle(stored);
+    let stored = session.settle(stored).unwrap();
     let key_ids: Vec<_> = stored.iter().map(|new| new.key_id).collect();
     let secrets = network.run(session.retrieve(&key_ids).unwrap());
     let secrets = secrets.iter().map(|secret| secret.expose().to_vec()).collect();

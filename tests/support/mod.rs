@@ -75,7 +75,7 @@ impl<S: Store> World<S> {
     where
         O: client::Operation<Output = Unsettled<T>>,
     {
-        Ok(self.run(exchange)?.map(|unsettled| session.settle(unsettled)))
+        Ok(self.run(exchange)?.map(|unsettled| session.settle(unsettled).unwrap()))
     }
 
     pub fn generate(&mut self, session: &mut ClientSession, kinds: &[Kind]) -> Answer<PendingSecrets, S> {

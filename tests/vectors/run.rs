@@ -164,14 +164,14 @@ fn custody(
     let pin = session.pin();
     let imported = PlainSecret::raw(Kind::Ed25519, [0x42; 32]).unwrap();
     let listed = run.exchange("list", session.list().unwrap());
-    assert_eq!(session.settle(listed).len(), key_ids.len());
+    assert_eq!(session.settle(listed).unwrap().len(), key_ids.len());
     let pending = run.exchange("import", session.import(vec![imported], rng).unwrap());
     let stored = run.exchange("store", session.store(&pending).unwrap());
-    session.settle(stored);
+    session.settle(stored).unwrap();
     let deleted = run.exchange("delete", session.delete(&key_ids[..1]).unwrap());
-    session.settle(deleted);
+    session.settle(deleted).unwrap();
     let changed = run.exchange("change password", session.change_password(NEW_PASSWORD, rng).unwrap());
-    session.settle(changed);
+    session.settle(changed).unwrap();
     run.exchange("audit", session.audit(AuditFilter::default(), None, 256).unwrap());
     run.exchange("status", session.status().unwrap());
     let store = &run.server.store;
@@ -227,7 +227,7 @@ pub(crate) fn compute() -> Vectors {
     let kinds = [Kind::Bytes(32), Kind::Secp256k1, Kind::Ed25519];
     let pending = run.exchange("generate", session.generate(&kinds, rng).unwrap());
     let stored = run.exchange("store", session.store(&pending).unwrap());
-    let stored = session.settle(stored);
+    let stored = session.settle(stored).unwrap();
     let key_ids: Vec<KeyId> = stored.iter().map(|secret| secret.key_id).collect();
     let opened = run.exchange("retrieve", session.retrieve(&key_ids).unwrap());
     let session_id = session.session_id().to_string();

@@ -100,8 +100,16 @@ fn hash(label: &str, parts: &[&[u8]]) -> [u8; 32] {
     Sha256::digest([format!("keystow v1 {label}").as_bytes(), &parts.concat()].concat()).into()
 }
 
-fn xor(one: [u8; 32], other: [u8; 32]) -> [u8; 32] {
-    std::array::from_fn(|i| one[i] ^ other[i])
+/// Section "Vault head": the sum of two elements, big-endian numbers, modulo 2^256.
+fn sum(one: [u8; 32], other: [u8; 32]) -> [u8; 32] {
+    let halves = |number: [u8; 32]| {
+        let (high, low) = number.split_at(16);
+        [high, low].map(|half| u128::from_be_bytes(half.try_into().unwrap()))
+    };
+    let ([one_high, one_low], [other_high, other_low]) = (halves(one), halves(other));
+    let (low, carry) = one_low.overflowing_add(other_low);
+    let high = one_high.wrapping_add(other_high).wrapping_add(u128::from(carry));
+    [high.to_be_bytes(), low.to_be_bytes()].concat().try_into().unwrap()
 }
 
 /// Sections 10 and 12: the export_key that a login under the cheap profile gives.
@@ -158,7 +166,7 @@ impl Vault {
         let (mut heads, mut prev) = (Vec::new(), [0; 32]);
         for (epoch, Step { session_id, sequence, live, wrap }) in (0u64..).zip(steps) {
             let nonce = &hash("head nonce", &[session_id.as_bytes(), &sequence.to_be_bytes()])[..12];
-            let (count, digest) = (live.len(), live.iter().map(element).fold([0; 32], xor));
+            let (count, digest) = (live.len(), live.iter().map(element).fold([0; 32], sum));
             let tag = wrap.map_or([0; 32], |wrap| hash("credential tag", &[wrap]));
             let count = u64::try_from(count).unwrap();
             let says = [&prev[..], &count.to_be_bytes(), &digest, &tag].concat();
