@@ -277,7 +277,7 @@ fn rule_20_heads_that_stand_there_twice_out_of_order_or_were_not_asked_for_are_n
     }
     world.server.store.found = None;
     let answer = world.send(exchange.message()).unwrap();
-    session.settle(ended(exchange.receive(answer)).unwrap());
+    session.settle(ended(exchange.receive(answer)).unwrap()).unwrap();
 }
 
 /// Numbers that no honest store holds are no panic and no free guess.

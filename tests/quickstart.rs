@@ -37,8 +37,11 @@ fn it_shows_the_main_job_from_registration_to_a_refused_wrong_password() {
         "1. Register Grace",
         "client -> server  RegistrationRequest ",
         "client -> server  LoginRequest (KE1) ",
-        "client <- server  Frame 2 generate ",
-        "client -> server  Frame 3 store ",
+        "client <- server  Frame 1 welcome ",
+        "client -> server  Frame 2 heads ",
+        "client <- server  Frame 3 generate ",
+        "client -> server  Frame 4 store ",
+        "pin of the vault, to be kept on the device: kspin1",
         "the secret is back: 100 bytes",
         "neither the secret nor the password stands in any of it",
         "attempt counter before: 0",
@@ -56,6 +59,12 @@ fn the_tour_goes_through_everything_and_leaves_nothing_behind() {
     let text = stdout(&output);
     assert_eq!(output.status.code(), Some(0), "{text}{}", String::from_utf8_lossy(&output.stderr));
     for line in [
+        " bytes(32) Generated -",
+        " ed25519 Imported 19bf44096984cdfe8541bac167dc3b96c85086aa30b6b6cb0c5c38ad703166e1",
+        "the second device trusts the server on FirstUse",
+        "and has caught up: true",
+        "refused: the peer: the vault was put back to epoch 3; epoch 4 is known",
+        "logged in, on FirstUse, to the vault of epoch 3",
         "PKCS#8 PEM, the same as was imported: true",
         "was deleted before",
         "refused: not found",
@@ -67,6 +76,9 @@ fn the_tour_goes_through_everything_and_leaves_nothing_behind() {
     ] {
         assert!(text.contains(line), "{line} is missing in\n{text}");
     }
+    let (_, pin) = text.split_once("its pin, read aloud: ").unwrap();
+    let pin: keystow::VaultPin = pin.lines().next().unwrap().parse().unwrap();
+    assert_eq!(pin.epoch(), 3);
 }
 
 /// `openssl` reads the public key, and writes the same.

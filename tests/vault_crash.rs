@@ -327,10 +327,10 @@ proptest! {
 
     #[test]
     fn no_crash_raises_a_false_alarm_or_loses_what_was_acknowledged(
-        seed in any::<u64>(),
+        seed in 0u64..1000,
         events in vec(event(), 1..30),
     ) {
-        let mut family = Family::new(seed % 1000);
+        let mut family = Family::new(seed);
         for event in &events {
             family.happen(event);
         }

@@ -16,7 +16,7 @@ fn mutated<T: Clone + PartialEq>(list: &[T], strange: &[(&str, T)]) -> Vec<(Stri
         let (item, after) = rest.split_first().unwrap();
         lies.push((format!("without {i}"), [before, after].concat()));
         lies.push((format!("cut at {i}"), before.to_vec()));
-        lies.push((format!("{i} twice"), [before, &[item.clone()], rest].concat()));
+        lies.push((format!("{i} twice"), [before, std::slice::from_ref(item), rest].concat()));
         for j in i + 1..list.len() {
             let mut swapped = list.to_vec();
             swapped.swap(i, j);
@@ -26,13 +26,13 @@ fn mutated<T: Clone + PartialEq>(list: &[T], strange: &[(&str, T)]) -> Vec<(Stri
             lies.push((format!("{j} in place of {i}"), copied));
         }
         for (name, other) in strange {
-            lies.push((format!("{name} in place of {i}"), [before, &[other.clone()], after].concat()));
+            lies.push((format!("{name} in place of {i}"), [before, std::slice::from_ref(other), after].concat()));
         }
     }
     for i in 0..=list.len() {
         let (before, after) = list.split_at(i);
         for (name, other) in strange {
-            lies.push((format!("{name} added at {i}"), [before, &[other.clone()], after].concat()));
+            lies.push((format!("{name} added at {i}"), [before, std::slice::from_ref(other), after].concat()));
         }
     }
     lies.retain(|(_, lie)| lie != list);
