@@ -234,7 +234,7 @@ fn pending_secrets_that_were_not_made_together_are_refused_before_anything_is_se
     let both = world.generate(&mut session, &[Kind::Ed25519, Kind::Ed25519]).unwrap().unwrap();
     let (bytes, before) = (both.encode().unwrap(), world.server.store.clone());
     let (secrets, end) = bytes[2..].split_at(bytes.len() - END - 2);
-    let (one, other) = secrets.split_at(secrets.len() / 2);
+    let (one, other) = secrets.split_at(secrets.len().div_euclid(2));
     let [no_pin, tag] = [&[0][..], &end[END - 32..]];
     let taken_apart: [&[&[u8]]; 4] =
         [&[&[1, 1], one, end], &[&[1, 1], other, end], &[&[1, 2], other, one, end], &[&[1, 2], secrets, no_pin, tag]];
