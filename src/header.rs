@@ -26,6 +26,9 @@ pub struct Header {
 }
 
 impl Header {
+    /// The longest header's length in bytes.
+    const MAX_LEN: usize = 122;
+
     /// Composes a header: first everything but the binder, from which `bind` computes it.
     pub(crate) fn compose(
         user_id: UserId,
@@ -43,7 +46,8 @@ impl Header {
 
     fn unbound(&self) -> Vec<u8> {
         let public = self.public.as_ref().map_or(&[][..], PublicComponent::as_bytes);
-        [
+        let mut bytes = Vec::with_capacity(Self::MAX_LEN);
+        for part in [
             &[VERSION][..],
             self.user_id.as_bytes(),
             &self.kind.to_bytes(),
@@ -51,8 +55,10 @@ impl Header {
             &self.server_random,
             &self.index.to_be_bytes(),
             public,
-        ]
-        .concat()
+        ] {
+            bytes.extend_from_slice(part);
+        }
+        bytes
     }
 
     /// The header's bytes: what is stored, sent, hashed and authenticated.
@@ -99,7 +105,12 @@ impl Header {
     /// `SHA-256("keystow v1 key id" ‖ header)[..16]`.
     #[must_use]
     pub fn key_id(&self) -> KeyId {
-        let [id @ .., _, _, _, _, _, _, _, _, _, _, _, _, _, _, _, _] = sha256(&[label::KEY_ID, &self.to_bytes()]);
+        Self::name(&self.to_bytes())
+    }
+
+    /// The key ID of a header's bytes.
+    pub(crate) fn name(header: &[u8]) -> KeyId {
+        let [id @ .., _, _, _, _, _, _, _, _, _, _, _, _, _, _, _, _] = sha256(&[label::KEY_ID, header]);
         KeyId::from_bytes(id)
     }
 

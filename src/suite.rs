@@ -118,6 +118,38 @@ pub(crate) fn expand_key(prk: &[u8], label: &[u8], fields: &[&[u8]]) -> Result<K
     Key::try_write(|key| expand(prk, label, fields, key))
 }
 
+/// A pseudorandom key from which many keys are expanded: HMAC's part of the work that is the same for all is done once.
+pub(crate) struct Prk(Box<Hkdf<Sha256>>);
+
+impl Prk {
+    pub(crate) fn new(key: &Key) -> Result<Self, Error> {
+        let hkdf = Hkdf::from_prk(key.expose()).map_err(|_| CallerFault::TooLong { max: 32 })?;
+        Ok(Self(Box::new(hkdf)))
+    }
+
+    /// As [`expand_key`].
+    pub(crate) fn expand_key(&self, label: &[u8], fields: &[&[u8]]) -> Result<Key, Error> {
+        const TOO_LONG: CallerFault = CallerFault::TooLong { max: 255 * 32 };
+        let info = info(label, fields).ok_or(TOO_LONG)?;
+        Key::try_write(|key| Ok(self.0.expand(&info, key).map_err(|_| TOO_LONG)?))
+    }
+}
+
+/// A key under which many MACs are made, likewise.
+pub(crate) struct MacKey(Box<Hmac<Sha256>>);
+
+impl MacKey {
+    pub(crate) fn new(key: &Key) -> Result<Self, Error> {
+        let mac = Hmac::new_from_slice(key.expose()).map_err(|_| CallerFault::TooLong { max: 32 })?;
+        Ok(Self(Box::new(mac)))
+    }
+
+    /// HMAC-SHA-256 (RFC 2104).
+    pub(crate) fn mac(&self, message: &[u8]) -> [u8; 32] {
+        Hmac::clone(&self.0).chain_update(message).finalize().into_bytes().into()
+    }
+}
+
 /// HKDF-Extract (RFC 5869, section 2.2): HMAC-SHA-256 of `ikm` under `salt`.
 pub(crate) fn extract(salt: &Key, ikm: &Key) -> Key {
     Key::write(|prk| {

@@ -13,7 +13,9 @@ use crate::kind::{Kind, Origin, PlainSecret};
 use crate::message::Wrap;
 use crate::secret::{Key, SecretBytes};
 use crate::suite::opaque::LongKey;
-use crate::suite::{Draw, VERSION, expand, expand_key, extract, hmac_sha256, label, open_secret, seal_secret};
+use crate::suite::{
+    Draw, MacKey, Prk, VERSION, expand, expand_key, extract, hmac_sha256, label, open_secret, seal_secret,
+};
 
 /// Each key here seals one message (the record key), or one per registration (the wrap key): the nonce is fixed.
 const ONE_MESSAGE: [u8; 12] = [0; 12];
@@ -25,7 +27,8 @@ pub(crate) struct Vault {
     binder_key: Key,
     generation_hedge: Key,
     head_key: Key,
-    element_key: Key,
+    element_key: MacKey,
+    record_prk: Prk,
     pending_key: Key,
 }
 
@@ -70,7 +73,8 @@ impl Vault {
             binder_key: expand_key(vault_key.expose(), label::BINDER, &[])?,
             generation_hedge: expand_key(vault_key.expose(), label::GENERATION_HEDGE, &[])?,
             head_key: expand_key(vault_key.expose(), label::HEAD, &[])?,
-            element_key: expand_key(vault_key.expose(), label::ELEMENT, &[])?,
+            element_key: MacKey::new(&expand_key(vault_key.expose(), label::ELEMENT, &[])?)?,
+            record_prk: Prk::new(&vault_key)?,
             pending_key: expand_key(vault_key.expose(), label::PENDING, &[])?,
             vault_key,
         })
@@ -143,12 +147,25 @@ impl Vault {
     /// # Errors
     /// [`PeerFault::DamagedSecret`] otherwise.
     pub(crate) fn open(&self, sealed: &SealedSecret) -> Result<SecretBytes, Error> {
-        let damaged = || PeerFault::DamagedSecret { key_id: sealed.header.key_id() };
+        self.open_under(sealed, &sealed.header.to_bytes())
+    }
+
+    /// Opens a secret for the sake of its header alone, and gives its key ID.
+    ///
+    /// # Errors
+    /// As [`Vault::open`].
+    pub(crate) fn verify(&self, sealed: &SealedSecret) -> Result<KeyId, Error> {
+        let header = sealed.header.to_bytes();
+        self.open_under(sealed, &header)?;
+        Ok(Header::name(&header))
+    }
+
+    fn open_under(&self, sealed: &SealedSecret, header: &[u8]) -> Result<SecretBytes, Error> {
+        let damaged = || PeerFault::DamagedSecret { key_id: Header::name(header) };
         if sealed.header.user_id() != self.user_id || sealed.ciphertext.len() != sealed.header.ciphertext_len() {
             return Err(damaged().into());
         }
-        let aad = sealed.header.to_bytes();
-        open_secret(&self.record_key(&aad)?, ONE_MESSAGE, &aad, &sealed.ciphertext).map_err(|_| damaged().into())
+        open_secret(&self.record_key(header)?, ONE_MESSAGE, header, &sealed.ciphertext).map_err(|_| damaged().into())
     }
 
     /// The tag by which secrets that were made together, and the head that they were made at, are known again:
@@ -165,7 +182,7 @@ impl Vault {
     }
 
     fn record_key(&self, header: &[u8]) -> Result<Key, Error> {
-        expand_key(self.vault_key.expose(), label::RECORD, &[header])
+        self.record_prk.expand_key(label::RECORD, &[header])
     }
 }
 

@@ -52,7 +52,7 @@ impl ClientSession {
     /// [`crate::CallerFault::VaultClosed`].
     pub fn delete(&mut self, key_ids: &[KeyId]) -> Result<Exchange<Amending<Delete>>, Error> {
         check_distinct(key_ids, MAX_BATCH)?;
-        let change = HeadChange::Remove(self.vault().tally(key_ids)?);
+        let change = HeadChange::Remove(self.vault().tally(key_ids));
         Amending::start(self, Delete { key_ids: key_ids.to_vec(), change })
     }
 }

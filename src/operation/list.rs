@@ -167,7 +167,7 @@ impl List {
             _ => {}
         }
         let (next, secrets) = (page.next, self.open(page)?);
-        let tally = self.tally.plus(&self.vault.tally(secrets.iter().map(|secret| &secret.key_id))?);
+        let tally = self.tally.plus(&self.vault.tally(secrets.iter().map(|secret| &secret.key_id)));
         let mut pages = self.pages.clone();
         pages.push(secrets.into());
         if next.is_some() {
@@ -189,9 +189,7 @@ impl List {
         let mut last = self.after;
         let mut listed = Vec::with_capacity(secrets.len());
         for sealed in &secrets {
-            self.vault.open(sealed)?;
-            let header = &sealed.header;
-            let key_id = header.key_id();
+            let (key_id, header) = (self.vault.verify(sealed)?, &sealed.header);
             if last.is_some_and(|last| key_id <= last) {
                 return Err(PeerFault::Mismatch("order of secrets").into());
             }

@@ -127,7 +127,7 @@ impl ClientSession {
     /// [`CallerFault::Unsettled`].
     pub fn store(&mut self, pending: &PendingSecrets) -> Result<Exchange<Amending<Store>>, Error> {
         let expected = self.reopen(pending)?;
-        let change = HeadChange::Add(self.vault().tally(expected.iter().map(|secret| &secret.key_id))?);
+        let change = HeadChange::Add(self.vault().tally(expected.iter().map(|secret| &secret.key_id)));
         Amending::start(self, Store { pending: pending.clone(), expected, change })
     }
 

@@ -13,7 +13,7 @@ use crate::head::{SealedHead, VaultPin};
 use crate::id::{KeyId, UserId};
 use crate::message::Wrap;
 use crate::secret::{Key, SecretBytes};
-use crate::suite::{VERSION, hmac_sha256, label, open_secret, seal_secret, sha256};
+use crate::suite::{VERSION, label, open_secret, seal_secret, sha256};
 
 /// A set of secrets: how many, and the sum of their elements modulo 2^256, which never leaves the client unsealed.
 ///
@@ -137,18 +137,15 @@ impl Head {
 
 impl Vault {
     /// A set of secrets, each once: the element of one is `HMAC-SHA-256(element key, key ID)`.
-    ///
-    /// # Errors
-    /// None in practice.
-    pub(crate) fn tally<'a>(&self, key_ids: impl IntoIterator<Item = &'a KeyId>) -> Result<Tally, Error> {
+    pub(crate) fn tally<'a>(&self, key_ids: impl IntoIterator<Item = &'a KeyId>) -> Tally {
         let (mut sum, mut count) = (Zeroizing::new(U256::ZERO), 0u64);
         for key_id in key_ids {
-            let mut element = hmac_sha256(&self.element_key, &[key_id.as_bytes()])?;
+            let mut element = self.element_key.mac(key_id.as_bytes());
             *sum = sum.wrapping_add(&Zeroizing::new(U256::from_be_slice(&element)));
             element.zeroize();
             count = count.saturating_add(1);
         }
-        Ok(Tally { count, digest: key_of(&sum) })
+        Tally { count, digest: key_of(&sum) }
     }
 
     /// The first head of the chain, made at registration: no secrets, and the first wrap.
