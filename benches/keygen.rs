@@ -43,7 +43,7 @@ impl Whole {
         let exchange = self.session.generate(&self.kinds, &mut self.world.rng).unwrap();
         let pending = self.world.run(exchange);
         let exchange = self.session.store(&pending).unwrap();
-        self.world.run(exchange)
+        self.world.settle(&mut self.session, exchange)
     }
 
     /// The lengths of what is sealed in the four frames of a run, and a secret of it.
@@ -53,7 +53,8 @@ impl Whole {
         let pending = generate.receive(answer).unwrap().unwrap().unwrap();
         let mut store = self.session.store(&pending).unwrap();
         let (answer, [c, d]) = self.cross(store.message());
-        ([a, b, c, d], store.receive(answer).unwrap().unwrap().unwrap()[0])
+        let stored = store.receive(answer).unwrap().unwrap().unwrap();
+        ([a, b, c, d], self.session.settle(stored).unwrap()[0])
     }
 
     fn cross(&mut self, message: &ClientMessage) -> (ServerMessage, [usize; 2]) {

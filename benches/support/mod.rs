@@ -1,11 +1,13 @@
 //! What the benches share: a deployment in memory with one person, and comparisons of two functions by turns.
+#![allow(dead_code, reason = "no bench uses all of it")]
 
 use std::time::Duration;
 
 use criterion::Criterion;
 use keystow::testing::{InMemoryServer, MemoryStore, converse};
 use keystow::{
-    AccountName, Client, ClientPolicy, Exchange, KsfProfile, Server, ServerPolicy, ServerSetup, Timestamp, client,
+    AccountName, Client, ClientPolicy, ClientSession, Exchange, KsfProfile, Server, ServerPolicy, ServerSetup,
+    Timestamp, Unsettled, client,
 };
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng;
@@ -42,10 +44,27 @@ impl World {
         converse(exchange, &mut self.server, NOW).unwrap().unwrap()
     }
 
-    /// Empties the tables that grow with every run, so that the first and the last find the same store.
+    /// Runs an exchange to its end, and settles what it gives.
+    pub(crate) fn settle<T, O>(&mut self, session: &mut ClientSession, exchange: Exchange<O>) -> T
+    where
+        O: client::Operation<Output = Unsettled<T>>,
+    {
+        let unsettled = self.run(exchange);
+        session.settle(unsettled).unwrap()
+    }
+
+    /// Empties the tables that grow with every run, so that the first and the last find the same store: no secrets, no
+    /// trail, the newest vault head.
     pub(crate) fn forget(&mut self) {
         self.server.store.secrets.clear();
-        self.server.store.audit.clear();
+        self.forget_history();
+    }
+
+    /// The same, but for the secrets.
+    pub(crate) fn forget_history(&mut self) {
+        let MemoryStore { accounts, heads, audit, .. } = &mut self.server.store;
+        heads.retain(|(user_id, epoch), _| accounts.values().any(|row| row.user_id == *user_id && row.epoch == *epoch));
+        audit.clear();
     }
 }
 

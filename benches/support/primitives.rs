@@ -7,9 +7,9 @@
 //! | ChaCha20 draws | client: 32 bytes; server: a generator seeded, 32 bytes | client: 32 bytes (binder nonce) |
 //! | HKDF-Extract | 1 (generation PRK) | |
 //! | HKDF-Expand | 1 (server's draw) | 3 (secret; record key to seal, and again to reopen) |
-//! | HMAC-SHA-256 | | 1 (binder) |
-//! | SHA-256 | | 2 (key ID on either side) |
-//! | AES-256-GCM-SIV | 8 (2 requests, 2 replies: each sealed once, opened once) | 2 (record sealed, reopened) |
+//! | HMAC-SHA-256 | | 2 (binder; element of the vault head) |
+//! | SHA-256 | 2 (nonce and pin of the vault head) | 2 (key ID on either side) |
+//! | AES-256-GCM-SIV | 9 (2 requests, 2 replies: each sealed once, opened once; the vault head sealed) | 2 (record sealed, reopened) |
 //! | public key from secret | | 1 (client) |
 //! | point check | | 1 (server) |
 //!
@@ -37,6 +37,11 @@ const RECORD_INFO: usize = 20;
 const KEY_ID_LABEL: usize = 17;
 const HEADER: usize = 89;
 const FRAME_AAD: usize = 10;
+const HEAD_AAD: usize = 25;
+const HEAD_CONTENTS: usize = 104;
+const HEAD_HASHED: usize = 155;
+const HEAD_NONCE_HASHED: usize = 45;
+const KEY_ID: usize = 16;
 
 /// Keys and buffers of the right sizes.
 pub(crate) struct Primitives {
@@ -84,6 +89,7 @@ impl Primitives {
             self.record();
         }
         self.hashes();
+        self.head();
     }
 
     fn draws(&mut self) {
@@ -116,6 +122,19 @@ impl Primitives {
                 black_box(Sha256::digest(black_box(&self.key_id_input)));
             }
         }
+    }
+
+    /// The vault's next head: its elements, its contents sealed, its nonce and its pin.
+    fn head(&self) {
+        for _ in 0..self.count {
+            let element = Hmac::<Sha256>::new_from_slice(black_box(&self.key)).unwrap();
+            black_box(element.chain_update(black_box(&[0; KEY_ID])).finalize().into_bytes());
+        }
+        let (cipher, mut contents) = (Aes256GcmSiv::new(black_box(&self.key).into()), [0; HEAD_CONTENTS]);
+        let (nonce, aad) = (Nonce::from([0; 12]), black_box([0; HEAD_AAD]));
+        black_box(cipher.encrypt_inout_detached(&nonce, &aad, black_box(&mut contents[..]).into()).unwrap());
+        black_box(Sha256::digest(black_box([0; HEAD_NONCE_HASHED])));
+        black_box(Sha256::digest(black_box([0; HEAD_HASHED])));
     }
 
     fn frames(&mut self) {
@@ -162,6 +181,7 @@ impl Primitives {
         group.bench_function("AES-256-GCM-SIV, frames", |bencher| bencher.iter(|| self.frames()));
         group.bench_function("AES-256-GCM-SIV, record", |bencher| bencher.iter(|| self.record()));
         group.bench_function("HKDF, HMAC, SHA-256", |bencher| bencher.iter(|| self.hashes()));
+        group.bench_function("vault head", |bencher| bencher.iter(|| self.head()));
         group.bench_function("draws", |bencher| bencher.iter(|| self.draws()));
         group.finish();
     }

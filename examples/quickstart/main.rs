@@ -20,8 +20,9 @@ keystow quickstart: registers an account, makes a secret, gets it back on a seco
 
 usage: cargo run --example quickstart -- [tour] [--account NAME] [--kind KIND] [--length BYTES]
 
-  tour             everything else that a person does with secrets: list, import, export, sign, delete, change of
-                   password, audit trail, log out, deletion of the account
+  tour             everything else that a person does with secrets: import, a verified list, a second device, export,
+                   sign, delete, change of password, a vault that is put back, audit trail, log out, deletion of the
+                   account
   --account NAME   1 to 255 bytes; default: ada
   --kind KIND      bytes, secp256k1 or ed25519; default: secp256k1
   --length BYTES   for --kind bytes: 1 to 1024; default: 32
@@ -102,13 +103,15 @@ fn quickstart(account: &AccountName, kind: Kind, password: &str) -> Result<()> {
     println!("   user ID {}, server key {}", registered.user_id, registered.server_key);
     let client = client.pin_server_key(registered.server_key);
 
-    println!("\n2. Log in: the client gets its export key, and with it the vault key.");
-    let mut session = world.converse("", client.log_in(password.as_bytes(), None, &mut world.rng())?)?;
+    println!("\n2. Log in: the client gets its export key, and with it the vault key. The pin is of the empty vault.");
+    let pin = Some(registered.pin);
+    let mut session = world.converse("", client.log_in(password.as_bytes(), pin, &mut world.rng())?)?;
 
     println!("\n3. Generate and store one secret of the kind {kind}.");
     let secret = world.make_secret(&mut session, kind)?;
     println!("   key ID {}", secret.key_id);
     print_public(&secret)?;
+    println!("   pin of the vault, to be kept on the device: {}", session.pin());
 
     println!("\n4. A second device: the password and the store are all that it has.");
     let second = keystow::Client::new(account.clone(), IDENTITY, ClientPolicy::default())?;

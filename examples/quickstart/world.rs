@@ -7,7 +7,7 @@ use keystow::client::Operation;
 use keystow::testing::{InMemoryServer, MemoryStore};
 use keystow::{
     ClientMessage, ClientSession, Exchange, Kind, NewSecret, Server, ServerMessage, ServerPolicy, ServerSetup,
-    Timestamp,
+    Timestamp, Unsettled,
 };
 use rand_core::UnwrapErr;
 
@@ -48,11 +48,22 @@ impl World {
         }
     }
 
+    /// The same for an exchange that moves the vault's head on, or compares with it: its session takes the head over.
+    pub(crate) fn settle<T, O>(&mut self, what: &str, session: &mut ClientSession, exchange: Exchange<O>) -> Result<T>
+    where
+        O: Operation<Output = Unsettled<T>>,
+    {
+        let unsettled = self.converse(what, exchange)?;
+        // Right after this, and before it reports success, an application keeps `session.pin()`.
+        Ok(session.settle(unsettled)?)
+    }
+
     pub(crate) fn make_secret(&mut self, session: &mut ClientSession, kind: Kind) -> Result<NewSecret> {
         let generate = session.generate(&[kind], &mut self.rng())?;
         let pending = self.converse(" generate", generate)?;
         // Here an application would keep `pending`: it can be stored as it is after a crash.
-        let stored = self.converse(" store", session.store(&pending)?)?;
+        let store = session.store(&pending)?;
+        let stored = self.settle(" store", session, store)?;
         stored.into_iter().next().ok_or_else(|| "nothing was stored".into())
     }
 }
@@ -63,8 +74,13 @@ fn client_step(message: &ClientMessage, what: &str) -> String {
         ClientMessage::RegistrationUpload { .. } => "RegistrationUpload".to_string(),
         ClientMessage::LoginRequest { .. } => "LoginRequest (KE1)".to_string(),
         ClientMessage::LoginFinish { .. } => "LoginFinish (KE3)".to_string(),
-        ClientMessage::Frame(frame) => format!("Frame {}{what}", frame.sequence),
+        ClientMessage::Frame(frame) => format!("Frame {}{}", frame.sequence, or_heads(what)),
     }
+}
+
+/// A login's own frames ask for the vault's heads.
+fn or_heads(what: &str) -> &str {
+    if what.is_empty() { " heads" } else { what }
 }
 
 fn server_step(message: &ServerMessage, what: &str) -> String {
@@ -73,8 +89,8 @@ fn server_step(message: &ServerMessage, what: &str) -> String {
         ServerMessage::Registered { .. } => "Registered".to_string(),
         ServerMessage::LoginResponse { .. } => "LoginResponse (KE2)".to_string(),
         ServerMessage::Refused { refusal, .. } => format!("Refused: {refusal}"),
-        ServerMessage::Frame(frame) if what.is_empty() => format!("Frame {} welcome", frame.sequence),
-        ServerMessage::Frame(frame) => format!("Frame {}{what}", frame.sequence),
+        ServerMessage::Frame(frame) if frame.sequence == 1 => "Frame 1 welcome".to_string(),
+        ServerMessage::Frame(frame) => format!("Frame {}{}", frame.sequence, or_heads(what)),
     }
 }
 

@@ -16,12 +16,16 @@
 // By explicit paths, which mean the same from both places that include this file.
 #[path = "harness/action.rs"]
 pub mod action;
+#[path = "harness/chain.rs"]
+mod chain;
 #[path = "harness/clients.rs"]
 mod clients;
 #[path = "harness/delivery.rs"]
 mod delivery;
 #[path = "harness/deployment.rs"]
 mod deployment;
+#[path = "harness/ends.rs"]
+mod ends;
 #[path = "harness/forgery.rs"]
 mod forgery;
 #[path = "harness/gone.rs"]
@@ -35,7 +39,7 @@ mod under_way;
 
 use arbitrary::Unstructured;
 use keystow::storage::AuditEntry;
-use keystow::{CallerFault, ClientMessage, Error, Header, PendingSecret, ServerMessage, ServerSetup};
+use keystow::{CallerFault, ClientMessage, Error, Header, PendingSecrets, ServerMessage, ServerSetup, VaultPin};
 
 use action::Action;
 
@@ -50,11 +54,37 @@ pub fn decode(data: &[u8]) {
     canonical(data, AuditEntry::from_bytes(data), |entry| entry.to_record().unwrap().as_bytes().to_vec(), peer);
     canonical(data, Header::from_bytes(data).map_err(Error::from), Header::to_bytes, peer);
     let damaged = |fault: CallerFault| move |error: &Error| *error == Error::Caller(fault.clone());
-    let pending = PendingSecret::decode(data);
+    let pending = PendingSecrets::decode(data);
     canonical(data, pending, |pending| pending.encode().unwrap(), damaged(CallerFault::DamagedPending));
     let setup = ServerSetup::from_bytes(data);
-    let damaged = damaged(CallerFault::DamagedValue("server setup"));
-    canonical(data, setup, |setup| setup.to_bytes().expose().to_vec(), damaged);
+    let is_expected = damaged(CallerFault::DamagedValue("server setup"));
+    canonical(data, setup, |setup| setup.to_bytes().expose().to_vec(), is_expected);
+    if let Ok(text) = core::str::from_utf8(data) {
+        // Case, and what stands between groups, are a reader's affair.
+        let spelled: String = text.chars().filter(|c| !c.is_ascii_whitespace() && *c != '-').collect();
+        let is_expected = damaged(CallerFault::DamagedValue("vault pin"));
+        let spelled = spelled.to_ascii_lowercase();
+        canonical(spelled.as_bytes(), text.parse::<VaultPin>(), |pin| pin.to_string().into_bytes(), is_expected);
+    }
+    if let Some((pin, mistakes)) = data.split_first_chunk() {
+        misspell(VaultPin::from_bytes(pin), pin, mistakes);
+    }
+}
+
+/// Any 40 bytes are a pin; its text reads back, and doesn't with up to four wrong characters.
+fn misspell(pin: VaultPin, bytes: &[u8; VaultPin::LEN], mistakes: &[u8]) {
+    const ALPHABET: [u8; 32] = *b"qpzry9x8gf2tvdw0s3jn54khce6mua7l";
+    assert!(pin.to_bytes() == *bytes && VaultPin::from_bytes(&pin.to_bytes()) == pin);
+    let text = pin.to_string();
+    assert_eq!(text.parse(), Ok(pin));
+    assert_eq!(text.to_ascii_uppercase().parse(), Ok(pin));
+    let mut wrong = text.clone().into_bytes();
+    for mistake in mistakes.as_chunks::<2>().0.iter().take(4) {
+        let at = "kspin1".len() + usize::from(mistake[0]) % (text.len() - "kspin1".len());
+        wrong[at] = ALPHABET[usize::from(mistake[1]) % ALPHABET.len()];
+    }
+    let wrong = String::from_utf8(wrong).unwrap();
+    assert_eq!(wrong.parse::<VaultPin>().is_ok(), wrong == text, "{wrong} is taken for {text}");
 }
 
 fn canonical<T>(

@@ -9,16 +9,17 @@ use keystow::{KeyId, Kind};
 pub enum Action {
     /// A person starts to register.
     Register { person: u8, randomness: Randomness },
-    /// A person, or somebody who guesses, starts to log in.
-    LogIn { person: u8, guess: bool, randomness: Randomness },
+    /// A person, or somebody who guesses, starts to log in: with a pin that one of the person's devices kept once, or
+    /// without.
+    LogIn { person: u8, guess: bool, pin: Option<u8>, randomness: Randomness },
     /// A device starts to generate 1 to 4 secrets.
     Generate { device: u8, kinds: u8, randomness: Randomness },
-    /// A device starts to store the first `take` secrets of a batch.
-    Store { device: u8, batch: u8, take: u8 },
+    /// A device starts to store a batch, its own or another device's; or as after a roll-back that its person has accepted.
+    Store { device: u8, batch: u8, rebased: bool, settle: Settle },
     /// A device starts to retrieve `count` secrets.
     Retrieve { device: u8, first: u8, count: u8 },
     /// A device starts another operation of its session.
-    Operate { device: u8, operation: Operation, randomness: Randomness },
+    Operate { device: u8, operation: Operation, settle: Settle, randomness: Randomness },
     /// A hostile client sends what the client's own operations may refuse to make.
     Forge { device: u8, forgery: Forgery },
     /// An exchange runs to its end on a good day.
@@ -29,6 +30,8 @@ pub enum Action {
     Replay { message: u8, tamper: Tamper, mishap: Mishap },
     /// An answer from long ago reaches an exchange.
     Answer { exchange: u8, answer: u8, tamper: Tamper },
+    /// A device settles what it has put off.
+    Settle { unsettled: u8 },
     /// The time goes on.
     Wait(Wait),
     /// The embedder's housekeeping: expired counters and sessions go.
@@ -44,12 +47,17 @@ pub enum Operation {
         kind: u8,
         byte: u8,
     },
+    /// What is there, compared with the vault's head, or all that can be had.
     List {
-        limit: u8,
+        verified: bool,
     },
     Delete {
         first: u8,
         count: u8,
+    },
+    /// Of any pin that was ever kept, somebody else's too.
+    VerifyPin {
+        pin: u8,
     },
     /// To the same password, so that every later login still knows it.
     ChangePassword,
@@ -59,6 +67,16 @@ pub enum Operation {
     Status,
     LogOut,
     DeleteAccount,
+}
+
+/// When a device settles what an exchange gives.
+#[derive(Arbitrary, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Settle {
+    AtOnce,
+    /// When [`Action::Settle`] says so, other operations meanwhile.
+    Late,
+    /// It crashes before.
+    Never,
 }
 
 /// Where a client's random bytes come from.
@@ -106,6 +124,10 @@ pub enum Mishap {
         at: u16,
         xor: u8,
     },
+    /// Another exchange's message is served whole between the read and the write.
+    Meanwhile {
+        exchange: u8,
+    },
     /// The write fails and wrote nothing: the step is dropped.
     WriteFailsBefore,
     /// The write is done and its outcome is lost: the step is dropped.
@@ -141,9 +163,9 @@ pub enum Forgery {
     /// Any number of secrets of any length.
     Generate { count: u16, len: u32 },
     /// A batch, anybody's, with something changed.
-    Store { batch: u8, change: Damage },
+    Store { batch: u8, change: Damage, head: Head },
     /// Records of 64 KiB with arbitrary contents.
-    StoreHeavy { seed: u8 },
+    StoreHeavy { seed: u8, head: Head },
     /// Any secrets, anybody's.
     Retrieve { first: u8, count: u8, twice: bool },
     /// All that this user has.
@@ -153,11 +175,24 @@ pub enum Forgery {
     /// A page of any length.
     Audit { limit: u16 },
     /// Any secrets, anybody's.
-    Delete { first: u8, count: u8, twice: bool },
+    Delete { first: u8, count: u8, twice: bool, head: Head },
     /// A change of password that begins with any bytes.
     StartChange { byte: u8 },
     /// A change of password that ends with an invalid record.
-    FinishChange,
+    FinishChange { head: Head },
+    /// The chain from any head on.
+    Heads { from: Option<u64> },
+    /// A part of the account goes, and the vault's head says nothing of it, or something else.
+    DeleteAccount { head: Option<Head> },
+}
+
+/// The vault head of a forged request.
+#[derive(Arbitrary, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Head {
+    /// Sealed as this vault's next one, for another change.
+    Sealed,
+    /// Any bytes, in the place that comes so many after the newest head.
+    Garbage { after: u8, byte: u8 },
 }
 
 /// What is changed in a forged batch.

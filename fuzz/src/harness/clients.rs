@@ -1,45 +1,108 @@
 //! The clients' side of a run: people, their devices, exchanges under way, and the network between.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use keystow::client::Operation;
-use keystow::operation::delete_account::Deleted;
 use keystow::{
-    AccountName, AuditFilter, Client, ClientPolicy, ClientSession, Exchange, KeyId, KsfProfile, PendingSecret,
-    ServerMessage, UserId,
+    AccountName, Client, ClientMessage, ClientPolicy, ClientSession, KeyId, KsfProfile, PendingSecrets, ServerMessage,
+    UserId, VaultPin,
 };
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng;
 
 use super::action::{Action, Mishap, Tamper};
-use super::deployment::{Deployment, IDENTITY};
+use super::deployment::{Course, Deployment, IDENTITY};
 use super::ledger::Ledger;
 use super::pick;
-use super::under_way::{End, UnderWay};
+use super::under_way::{PutOff, Received, UnderWay};
 
 pub const PASSWORD: &str = "correct horse battery staple";
 
 pub struct Clients {
     pub(super) deployment: Deployment,
-    pub(super) devices: Vec<ClientSession>,
+    pub(super) devices: Vec<Device>,
     /// Batches of pending secrets, and the IDs of all of them.
     pub(super) batches: Vec<PendingSecrets>,
     pub(super) key_ids: Vec<KeyId>,
-    /// Who has stored records that no client can open.
-    pub(super) spoiled: BTreeSet<UserId>,
+    /// Every pin that a device ever had, to be kept late, early or never.
+    pub(super) pins: Vec<Pin>,
+    /// What devices have put off settling.
+    pub(super) put_off: Vec<PutOff>,
+    pub(super) ledger: Ledger,
+    pub(super) people: [Client; 2],
     pub(super) rng: ChaCha20Rng,
-    people: [Client; 2],
+    /// How many devices there were.
+    pub(super) numbers: usize,
     exchanges: Vec<Entry>,
-    /// All that ever crossed the network, untampered.
+    /// All that ever crossed the network, untampered: answers with the message that they answer.
     messages: Vec<Vec<u8>>,
-    answers: Vec<Vec<u8>>,
-    ledger: Ledger,
+    answers: Vec<(Vec<u8>, Vec<u8>)>,
+    /// What each device sealed under each of its sequence numbers.
+    sealed: BTreeMap<(usize, u64), Vec<u8>>,
+    /// The answers behind which the store lied, and whether it did to a read.
+    lies: BTreeMap<Vec<u8>, bool>,
 }
 
-struct Entry {
+/// A device in a session.
+pub struct Device {
+    pub number: usize,
+    pub session: ClientSession,
+}
+
+/// A pin, and whose vault it is of.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Pin {
+    pub name: AccountName,
+    pub user_id: UserId,
+    pub pin: VaultPin,
+}
+
+/// An exchange under way.
+pub struct Entry {
     exchange: Box<dyn UnderWay>,
-    is_registration: bool,
+    whose: Whose,
+    /// Whether it is one of those that a device has one of at a time.
+    is_with_vault: bool,
+    /// Whether it took an answer behind which the store lied, to a read, or at all.
+    misread: bool,
+    lied_to: bool,
+}
+
+/// Whose exchange it is.
+pub enum Whose {
+    /// Somebody's who registers.
+    Nobodys,
+    /// Who logs in, and whose pin with, if with one.
+    Persons(AccountName, Option<UserId>),
+    /// The user of the device's session, and whose pin it is about, if about one.
+    Devices { device: usize, user_id: UserId, pinned: Option<UserId> },
+}
+
+impl Device {
+    /// That an exchange is this device's.
+    pub fn whose(&self) -> Whose {
+        Whose::Devices { device: self.number, user_id: self.session.user_id(), pinned: None }
+    }
+}
+
+impl Whose {
+    /// The same, about a pin.
+    pub fn about(self, owner: UserId) -> Self {
+        match self {
+            Self::Devices { device, user_id, .. } => Self::Devices { device, user_id, pinned: Some(owner) },
+            other => other,
+        }
+    }
+}
+
+impl Entry {
+    pub fn new(whose: Whose, exchange: Box<dyn UnderWay>) -> Self {
+        Self { exchange, whose, is_with_vault: false, misread: false, lied_to: false }
+    }
+
+    pub fn with_vault(whose: Whose, exchange: Box<dyn UnderWay>) -> Self {
+        Self { is_with_vault: true, ..Self::new(whose, exchange) }
+    }
 }
 
 impl Clients {
@@ -54,12 +117,16 @@ impl Clients {
             people: [person("ada"), person("bob")],
             deployment,
             devices: Vec::new(),
+            numbers: 0,
             exchanges: Vec::new(),
             batches: Vec::new(),
             key_ids: Vec::new(),
-            spoiled: BTreeSet::new(),
+            pins: Vec::new(),
+            put_off: Vec::new(),
             messages: Vec::new(),
             answers: Vec::new(),
+            sealed: BTreeMap::new(),
+            lies: BTreeMap::new(),
             ledger: Ledger::default(),
             rng: ChaCha20Rng::seed_from_u64(3),
         }
@@ -69,28 +136,43 @@ impl Clients {
     pub fn act(&mut self, action: Action) {
         let started = match action {
             Action::Register { person, randomness } => self.register(person, randomness),
-            Action::LogIn { person, guess, randomness } => self.log_in(person, guess, randomness),
+            Action::LogIn { person, guess, pin, randomness } => self.log_in(person, guess, pin, randomness),
             Action::Generate { device, kinds, randomness } => self.generate(device, kinds, randomness),
-            Action::Store { device, batch, take } => self.store(device, batch, take),
+            Action::Store { device, batch, rebased, settle } => self.store(device, batch, rebased, settle),
             Action::Retrieve { device, first, count } => self.retrieve(device, first, count),
-            Action::Operate { device, operation, randomness } => self.operate(device, operation, randomness),
+            Action::Operate { device, operation, settle, randomness } => {
+                self.operate(device, operation, settle, randomness)
+            }
             Action::Forge { device, forgery } => self.forge(device, forgery),
             happening => {
                 let _nothing_to_do_it_with = self.happen(happening);
                 None
             }
         };
-        let is_registration = matches!(action, Action::Register { .. });
-        self.exchanges.extend(started.map(|exchange| Entry { exchange, is_registration }));
+        if let Some(entry) = started {
+            self.exchanges.push(entry);
+            self.begin(self.exchanges.len() - 1);
+        }
     }
 
-    /// What the network, the time and the embedder do.
+    /// What a device starts, it seals under a number greater than all before: the server would not take another.
+    fn begin(&mut self, exchange: usize) {
+        let Whose::Devices { device, .. } = self.exchanges[exchange].whose else { return };
+        let last = self.sealed.range((device, 0)..=(device, u64::MAX)).next_back().map(|((_, sequence), _)| *sequence);
+        self.message(exchange);
+        let first =
+            self.sealed.range((device, last.map_or(0, |last| last + 1))..).next().map(|((device, _), _)| *device);
+        assert_eq!(first, Some(device), "a device goes back to a number that it has passed");
+    }
+
+    /// What the network, the time and the embedder do, and what devices do late.
     fn happen(&mut self, action: Action) -> Option<()> {
         match action {
             Action::Run { exchange } => self.run(pick(&self.exchanges, exchange)?),
             Action::Send { exchange, tamper, mishap, answered } => {
                 let exchange = pick(&self.exchanges, exchange)?;
-                let answer = self.send(self.message(exchange), tamper, mishap)?;
+                let message = self.message(exchange);
+                let answer = self.send(message, tamper, mishap)?;
                 answered.then(|| self.answer(exchange, &answer));
             }
             Action::Replay { message, tamper, mishap } => {
@@ -100,6 +182,10 @@ impl Clients {
             Action::Answer { exchange, answer, tamper } => {
                 self.late_answer(pick(&self.exchanges, exchange)?, pick(&self.answers, answer)?, tamper);
             }
+            Action::Settle { unsettled } => {
+                let put_off = self.put_off.remove(pick(&self.put_off, unsettled)?);
+                self.settle(put_off);
+            }
             Action::Wait(wait) => self.deployment.now = self.deployment.now.after(Duration::from_millis(wait.millis())),
             Action::Purge => self.deployment.purge(),
             Action::Crash => self.deployment.crash(),
@@ -108,12 +194,30 @@ impl Clients {
         Some(())
     }
 
+    /// A device gives up the exchange with its vault that it has under way, or what that gave; says whether there was one.
+    pub(super) fn give_up(&mut self, number: usize) -> bool {
+        let before = self.exchanges.len() + self.put_off.len();
+        let is_its = |whose: &Whose| matches!(whose, Whose::Devices { device, .. } if *device == number);
+        self.exchanges.retain(|entry| !(entry.is_with_vault && is_its(&entry.whose)));
+        self.put_off.retain(|put_off| put_off.device != number);
+        self.exchanges.len() + self.put_off.len() < before
+    }
+
     pub(super) fn person(&self, person: u8) -> Client {
         self.people[usize::from(person) % self.people.len()].clone()
     }
 
-    fn message(&self, exchange: usize) -> Vec<u8> {
-        self.exchanges[exchange].exchange.message()
+    /// An exchange's message. A number is never sealed under twice: that would be the same nonce for two messages.
+    fn message(&mut self, exchange: usize) -> Vec<u8> {
+        let Entry { exchange, whose, .. } = &self.exchanges[exchange];
+        let message = exchange.message();
+        if let (Whose::Devices { device, .. }, Ok(ClientMessage::Frame(frame))) =
+            (whose, ClientMessage::decode(&message))
+        {
+            let sealed = self.sealed.entry((*device, frame.sequence)).or_insert_with(|| message.clone());
+            assert!(*sealed == message, "two messages under the number {}", frame.sequence);
+        }
+        message
     }
 
     /// Runs an exchange until it ends, or gets no answer.
@@ -130,23 +234,38 @@ impl Clients {
     }
 
     /// A message crosses to the server; gives the answer's bytes.
-    fn send(&mut self, mut message: Vec<u8>, tamper: Tamper, mishap: Mishap) -> Option<Vec<u8>> {
-        if self.deployment.sent.insert(message.clone()) {
-            self.messages.push(message.clone());
+    pub(super) fn send(&mut self, message: Vec<u8>, tamper: Tamper, mishap: Mishap) -> Option<Vec<u8>> {
+        let mut crossing = message.clone();
+        tamper.apply(&mut crossing, &self.deployment.sessions());
+        let meanwhile = match mishap {
+            Mishap::Meanwhile { exchange } => {
+                let other = pick(&self.exchanges, exchange)?;
+                Some(self.message(other))
+            }
+            _ => None,
+        };
+        for message in [Some(&message), meanwhile.as_ref()].into_iter().flatten() {
+            if self.deployment.sent.insert(message.clone()) {
+                self.messages.push(message.clone());
+            }
         }
-        tamper.apply(&mut message, &self.deployment.sessions());
-        let answer = self.deployment.deliver(&message, mishap)?;
-        self.answers.push(answer.clone());
-        Some(answer)
+        let answer = self.deployment.deliver(&crossing, Course { mishap, meanwhile: meanwhile.as_deref() })?;
+        if answer.lied {
+            self.lies.insert(answer.bytes.clone(), answer.misread);
+        }
+        self.answers.push((message, answer.bytes.clone()));
+        Some(answer.bytes)
     }
 
     /// An answer from long ago reaches an exchange. Rule 24: registration runs over a channel that authenticates the
-    /// server, so there nothing is forged; damage is still damage.
+    /// server, so there nothing is forged, nor taken from another connection; damage is still damage.
     fn late_answer(&mut self, exchange: usize, answer: usize, tamper: Tamper) {
-        if self.exchanges[exchange].is_registration && matches!(tamper, Tamper::Reroute { .. }) {
+        let (message, answer) = self.answers[answer].clone();
+        let is_forged = matches!(tamper, Tamper::Reroute { .. }) || message != self.message(exchange);
+        if matches!(self.exchanges[exchange].whose, Whose::Nobodys) && is_forged {
             return;
         }
-        let mut bytes = self.answers[answer].clone();
+        let mut bytes = answer;
         tamper.apply(&mut bytes, &self.deployment.sessions());
         self.answer(exchange, &bytes);
     }
@@ -154,114 +273,50 @@ impl Clients {
     /// An answer reaches an exchange.
     fn answer(&mut self, exchange: usize, answer: &[u8]) {
         let Ok(message) = ServerMessage::decode(answer) else { return };
-        if let Some(end) = self.exchanges[exchange].exchange.receive(message) {
-            assert!(self.answers.iter().any(|sent| sent == answer), "a tampered answer ends an exchange");
-            self.exchanges.remove(exchange);
-            self.end(end);
+        let entry = &mut self.exchanges[exchange];
+        let received = entry.exchange.receive(message);
+        // A registration's first answer proves nothing: the upload's transcript does.
+        let is_unproven = matches!((&received, &entry.whose), (Received::Another, Whose::Nobodys));
+        if !is_unproven && !matches!(received, Received::Nothing) {
+            assert!(self.answers.iter().any(|(_, sent)| sent == answer), "a tampered answer is believed");
         }
-    }
-
-    fn end(&mut self, end: End) {
-        let (store, gone) = (&self.deployment.store, &self.deployment.gone);
-        match end {
-            End::Registered(name, registered) => self.ledger.registered(&name, registered, store, gone),
-            End::LoggedIn(name, guess, session) => {
-                assert!(!guess, "a guess at {name:?}'s password logs in");
-                let user_id = session.user_id();
-                let is_account = store.accounts.get(&name).is_some_and(|row| row.user_id == user_id);
-                assert!(is_account || gone.user(user_id), "a login to another account");
-                self.devices.push(*session);
-            }
-            End::Pending(batch) => {
-                self.key_ids.extend(batch.iter().map(PendingSecret::key_id));
-                let mut known = BTreeSet::new();
-                self.key_ids.retain(|key_id| known.insert(*key_id));
-                self.batches.push(batch);
-            }
-            End::Stored(user_id, batch) => self.ledger.stored(user_id, &batch, store, gone),
-            End::Retrieved(user_id, asked, secrets) => self.ledger.retrieved(user_id, &asked, &secrets),
-            End::Listed(user_id, page) => self.ledger.listed(user_id, &page.secrets),
-            End::Deleted(user_id, key_ids) => {
-                assert!(key_ids.iter().all(|key_id| gone.secret(user_id, *key_id)), "a deletion that wasn't");
-            }
-            End::Audited(user_id, page) => assert!(page.entries.iter().all(|entry| entry.user_id() == user_id)),
-            End::AccountDeleted(user_id, deleted) => {
-                assert!(deleted == Deleted::Page || gone.user(user_id), "an account that was not deleted");
-            }
-            End::Forged(user_id, forged, reply) => forged.check(&reply, user_id, store, gone),
-            End::Done | End::Refused => {}
+        if let Some(misread) = self.lies.get(answer).filter(|_| !matches!(received, Received::Nothing)) {
+            entry.lied_to = true;
+            entry.misread |= misread;
         }
-    }
-
-    /// The server crashes, a day goes by, and everybody logs in on a new device: what was promised is there.
-    pub fn finish(mut self) {
-        self.deployment.crash();
-        self.deployment.now = self.deployment.now.after(Duration::from_secs(86_400));
-        self.ledger.check_accounts(&self.deployment.store, &self.deployment.gone);
-        for person in self.people.clone() {
-            if let Some(row) = self.deployment.store.accounts.get(person.account()) {
-                let user_id = row.user_id;
-                let exchange = person.log_in(PASSWORD, None, &mut self.rng).unwrap();
-                let device = self.run_well(exchange);
-                assert_eq!(device.user_id(), user_id);
-                self.look_round(device);
+        match received {
+            Received::Nothing | Received::Another => {}
+            Received::Wrong(fault) => assert!(self.is_excused(exchange, true), "an honest client sees {fault}"),
+            Received::Fault(fault) => assert!(self.is_excused(exchange, false), "an honest client sees {fault}"),
+            Received::Closed => assert!(self.is_closed(exchange), "an open vault is called closed"),
+            Received::Ended(end) => {
+                let Entry { misread, .. } = self.exchanges.remove(exchange);
+                self.end(end, misread);
             }
         }
     }
 
-    fn look_round(&mut self, mut device: ClientSession) {
-        let user_id = device.user_id();
-        let promised = self.ledger.of(user_id, &self.deployment.gone);
-        for key_ids in promised.chunks(keystow::MAX_BATCH) {
-            let secrets = self.run_well(device.retrieve(key_ids).unwrap());
-            self.ledger.retrieved(user_id, key_ids, &secrets);
-        }
-        // A forged record ends a listing: the hostile client has only itself to blame.
-        if !self.spoiled.contains(&user_id) {
-            let listed = self.list(&mut device);
-            assert!(promised.iter().all(|key_id| listed.contains(key_id)), "a promised secret is not listed");
-            let gone = &self.deployment.gone;
-            assert!(!listed.iter().any(|key_id| gone.tombstone(user_id, *key_id)), "a deleted secret is listed");
-        }
-        let written = self.deployment.store.audit.values().filter(|entry| entry.user_id() == user_id).count();
-        assert_eq!(self.audit(&mut device), written, "the trail is read whole");
+    /// Whether somebody is to blame for a fault that an exchange sees: the store, which lied to a read (for other faults
+    /// than the vault's, at all); the user's own hostile device; or whoever gave it another vault's pin.
+    fn is_excused(&self, exchange: usize, by_any_lie: bool) -> bool {
+        let entry = &self.exchanges[exchange];
+        let (user_id, pinned) = self.user_of(&entry.whose);
+        let is_other = pinned.is_some_and(|pinned| Some(pinned) != user_id);
+        let is_spoiled = user_id.is_some_and(|user_id| self.deployment.chains.is_spoiled(user_id));
+        entry.misread || by_any_lie && entry.lied_to || is_other || is_spoiled
     }
 
-    /// All pages, short ones.
-    fn list(&mut self, device: &mut ClientSession) -> Vec<KeyId> {
-        let (mut key_ids, mut after) = (Vec::new(), None);
-        loop {
-            let page = self.run_well(device.list(after, 3).unwrap());
-            self.ledger.listed(device.user_id(), &page.secrets);
-            key_ids.extend(page.secrets.iter().map(|secret| secret.key_id));
-            match page.next {
-                Some(next) => after = Some(next),
-                None => return key_ids,
-            }
-        }
+    fn is_closed(&self, exchange: usize) -> bool {
+        let (user_id, _) = self.user_of(&self.exchanges[exchange].whose);
+        user_id.is_some_and(|user_id| self.deployment.chains.is_closed(user_id))
     }
 
-    /// All pages, short ones; gives the number of entries.
-    fn audit(&mut self, device: &mut ClientSession) -> usize {
-        let (mut count, mut after) = (0, None);
-        loop {
-            let page = self.run_well(device.audit(AuditFilter::default(), after, 5).unwrap());
-            count += page.entries.len();
-            match page.next {
-                Some(next) => after = Some(next),
-                None => return count,
-            }
-        }
-    }
-
-    /// Runs an exchange that must succeed.
-    fn run_well<O: Operation>(&mut self, mut exchange: Exchange<O>) -> O::Output {
-        loop {
-            let message = exchange.message().encode().unwrap();
-            let answer = self.send(message, Tamper::No, Mishap::No).expect("an answer");
-            if let Some(output) = exchange.receive(ServerMessage::decode(&answer).unwrap()).unwrap() {
-                return output.unwrap();
-            }
+    /// Whose vault an exchange is about, and whose pin it goes by.
+    fn user_of(&self, whose: &Whose) -> (Option<UserId>, Option<UserId>) {
+        match whose {
+            Whose::Nobodys => (None, None),
+            Whose::Persons(name, pinned) => (self.deployment.store.accounts.get(name).map(|row| row.user_id), *pinned),
+            Whose::Devices { user_id, pinned, .. } => (Some(*user_id), *pinned),
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use keystow::operation::{Reply, change_password, delete_account};
-use keystow::storage::{Change, Conflict, Guard, Outcome, Transaction};
+use keystow::storage::{Action, Change, Conflict, Guard, Outcome, Transaction};
 use keystow::testing::{MemoryStore, hostile};
 use keystow::{
     ClientMessage, CounterId, Error, RecordName, Refusal, ServerMessage, ServerSession, SessionId, Step, StoredFault,
@@ -24,9 +24,9 @@ pub struct Delivery<'a> {
     pub result: Result<ServerMessage, Failure>,
 }
 
-/// What there was before the message.
+/// What there was before the message: in the store, before its write.
 pub struct Before {
-    store: MemoryStore,
+    pub store: MemoryStore,
     session: Portrait,
 }
 
@@ -42,6 +42,8 @@ struct Portrait {
 #[derive(Default)]
 pub struct Trace {
     pub read: bool,
+    /// Whether the store lied to the read, and was believed.
+    pub misread: bool,
     pub transaction: Option<Transaction>,
     /// Whether every secret of the transaction was there before, byte for byte.
     pub all_stored: bool,
@@ -86,13 +88,14 @@ impl Owed {
 impl Delivery<'_> {
     pub fn check(self, deployment: &mut Deployment, slot: &mut Slot) {
         self.check_outcome();
-        self.check_repeated(slot);
+        self.check_repeated(deployment, slot);
         self.check_debt(deployment);
         self.check_guards();
         self.check_transaction(deployment, slot);
         deployment.guesses.count_refunds(&self.trace);
         if let Some(transaction) = &self.trace.transaction {
             deployment.gone.record(transaction, self.trace.truth);
+            deployment.chains.record(self.bytes, transaction, &self.trace);
         }
         self.check_store(deployment);
         if self.trace.truth == Some(Outcome::Applied) {
@@ -126,11 +129,16 @@ impl Delivery<'_> {
         }
     }
 
-    /// `Repeated` means that this very request was applied before, or that its secrets are there.
-    fn check_repeated(&self, slot: &Slot) {
+    /// `Repeated` means that this very request was applied before, or that its secrets are there. Neither it nor a head
+    /// that has moved writes anything.
+    fn check_repeated(&self, deployment: &Deployment, slot: &Slot) {
         if self.trace.truth == Some(Outcome::Repeated) {
             let is_repeat = slot.applied.contains(self.bytes) || self.trace.all_stored;
             assert!(is_repeat, "another request's transaction is taken for this one's: {:?}", self.trace.transaction);
+            assert!(deployment.store == self.before.store, "a repeat changed the store");
+        }
+        if self.trace.truth == Some(Outcome::Conflict(Conflict::Head)) {
+            assert!(deployment.store == self.before.store, "a head that has moved leaves something behind");
         }
     }
 
@@ -146,22 +154,40 @@ impl Delivery<'_> {
         }
     }
 
-    /// Rule 15: what is applied was guarded by the credential that the account had.
+    /// Rule 15: what is applied was guarded by the credential, and the newest head, that the account had.
     fn check_guards(&self) {
         let applied = self.trace.transaction.iter().filter(|_| self.trace.truth == Some(Outcome::Applied));
-        for Guard::Credential { user_id, credential } in applied.flat_map(|transaction| &transaction.guards) {
+        for guard in applied.flat_map(|transaction| &transaction.guards) {
+            let (Guard::Credential { user_id, .. } | Guard::Head { user_id, .. }) = guard;
             let row = self.before.store.accounts.values().find(|row| row.user_id == *user_id);
-            assert_eq!(row.map(|row| row.credential), Some(*credential), "an old session, or an old login, writes");
+            let row = row.expect("an account that is written to");
+            match guard {
+                Guard::Credential { credential, .. } => {
+                    assert_eq!(row.credential, *credential, "an old session, or an old login, writes");
+                }
+                Guard::Head { epoch, .. } => {
+                    assert_eq!(row.epoch, *epoch, "a vault is read as a whole under an old head")
+                }
+            }
         }
     }
 
-    /// Rules 2 and 15: a session writes under its own user and with its credential's guard; what needs a recent login
-    /// has one.
+    /// Rules 2 and 15: a session writes under its own user and with its credential's guard, a page of a listing with its
+    /// head's too; what needs a recent login has one.
     fn check_transaction(&self, deployment: &Deployment, slot: &Slot) {
         let (Some(transaction), ClientMessage::Frame(_)) = (&self.trace.transaction, &self.message) else { return };
         let user = self.before.session.user_id.expect("a session that writes has a user");
-        let is_guard = |Guard::Credential { user_id, .. }: &Guard| *user_id == user;
-        assert!(transaction.guards.len() == 1 && transaction.guards.iter().all(is_guard), "{transaction:?}");
+        let is_page = transaction.audit.as_ref().is_some_and(|entry| entry.action() == Action::List);
+        // Its client says at which head, unless the vault is closed.
+        let is_end = transaction.changes.iter().any(|change| matches!(change, Change::DeleteAccount { .. }));
+        let is_guarded = match transaction.guards.as_slice() {
+            [Guard::Credential { user_id, .. }] => *user_id == user && !is_page,
+            [Guard::Credential { user_id, .. }, Guard::Head { user_id: other, .. }] => {
+                [*user_id, *other] == [user; 2] && (is_page || is_end)
+            }
+            _ => false,
+        };
+        assert!(is_guarded, "{transaction:?}");
         assert!(transaction.changes.iter().all(|change| owner(change) == Some(user)), "{transaction:?}");
         let needs_recent = |change: &Change| {
             let purges = matches!(change, Change::PurgeSecret { .. } | Change::DeleteAccount { .. });
@@ -182,6 +208,7 @@ impl Delivery<'_> {
         assert_eq!(user_ids.len(), store.accounts.len(), "two accounts with one user ID");
         let is_somebodys = |user_id: &UserId| user_ids.binary_search(user_id).is_ok();
         assert!(store.secrets.keys().all(|(user_id, _)| is_somebodys(user_id)), "a secret without an account");
+        deployment.chains.check(store);
     }
 
     /// An `Err`, or a step that was dropped: the session is as it was, and the store too unless it had applied.
@@ -270,9 +297,10 @@ impl Delivery<'_> {
             Change::StoreSecret { user_id, key_id, record } => {
                 store.secrets.get(&(*user_id, *key_id)).is_some_and(|stored| stored == record.as_bytes())
             }
+            Change::AppendHead { .. } => true,
             _ => false,
         };
-        !transaction.changes.is_empty() && transaction.changes.iter().all(is_stored)
+        transaction.changes.len() > 1 && transaction.changes.iter().all(is_stored)
     }
 }
 
@@ -317,12 +345,15 @@ fn is_possible(transaction: &Transaction, outcome: Outcome) -> bool {
     match outcome {
         Outcome::Applied => true,
         Outcome::Repeated => audit.is_some(),
-        Outcome::Conflict(Conflict::Credential) => guards.iter().any(|Guard::Credential { .. }| true),
+        Outcome::Conflict(Conflict::Credential) => guards.iter().any(|guard| matches!(guard, Guard::Credential { .. })),
         Outcome::Conflict(Conflict::NameTaken | Conflict::UserIdTaken) => {
             has(|change| matches!(change, Change::CreateAccount { .. }))
         }
         Outcome::Conflict(Conflict::AttemptLimit) => has(|change| matches!(change, Change::ChargeAttempt { .. })),
-        Outcome::Conflict(Conflict::Head) => has(|change| matches!(change, Change::AppendHead { .. })),
+        Outcome::Conflict(Conflict::Head) => {
+            let is_guarded = guards.iter().any(|guard| matches!(guard, Guard::Head { .. }));
+            is_guarded || has(|change| matches!(change, Change::AppendHead { .. }))
+        }
         Outcome::Conflict(Conflict::SecretGone(gone)) => changes.iter().any(|change| match change {
             Change::DeleteSecret { key_id, .. } => *key_id == gone,
             _ => false,

@@ -4,16 +4,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use keystow::storage::{Found, Outcome, Query, Transaction};
+use keystow::storage::{Found, Outcome, Query, Standing, Transaction};
 use keystow::testing::{MemoryStore, Store};
 use keystow::{
-    ClientMessage, CredentialId, Error, Server, ServerKey, ServerMessage, ServerPolicy, ServerSession, ServerSetup,
-    SessionId, Step, Timestamp, UserId,
+    ClientMessage, Error, Server, ServerKey, ServerMessage, ServerPolicy, ServerSession, ServerSetup, SessionId, Step,
+    Timestamp, UserId,
 };
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng;
 
 use super::action::{Mishap, flip};
+use super::chain::Chains;
 use super::delivery::{Before, Delivery, Guesses, Owed, Trace};
 use super::gone::Gone;
 use super::pick;
@@ -30,6 +31,7 @@ pub struct Deployment {
     /// Every message that a client made, untampered.
     pub sent: BTreeSet<Vec<u8>>,
     pub gone: Gone,
+    pub chains: Chains,
     pub(super) owed: BTreeMap<SessionId, Owed>,
     pub(super) guesses: Guesses,
     server: Server,
@@ -47,6 +49,22 @@ pub struct Slot {
     pub applied: BTreeSet<Vec<u8>>,
     /// When its login was granted.
     pub opened: Option<Timestamp>,
+}
+
+/// An answer's bytes.
+pub struct Answer {
+    pub bytes: Vec<u8>,
+    /// Whether the store lied on the way to it: to the read, which was believed, or about the write.
+    pub misread: bool,
+    pub lied: bool,
+}
+
+/// What becomes of a message on its way through the server.
+#[derive(Clone, Copy)]
+pub struct Course<'a> {
+    pub mishap: Mishap,
+    /// Another message, which is served whole between this one's read and its write.
+    pub meanwhile: Option<&'a [u8]>,
 }
 
 /// Why a message got no answer.
@@ -76,6 +94,7 @@ impl Deployment {
             now: Timestamp::from_millis(1_800_000_000_000),
             sent: BTreeSet::new(),
             gone: Gone::default(),
+            chains: Chains::default(),
             owed: BTreeMap::new(),
             guesses: Guesses::default(),
             server: server().0.clone(),
@@ -93,19 +112,25 @@ impl Deployment {
         self.slots.keys().map(|id| *id.as_bytes()).collect()
     }
 
+    /// The session under this ID.
+    pub fn session(&self, id: SessionId) -> Option<&ServerSession> {
+        self.slots.get(&id).map(|slot| &slot.session)
+    }
+
     /// Takes a message's bytes as an embedder does, and checks what must hold whatever they are.
-    pub fn deliver(&mut self, bytes: &[u8], mishap: Mishap) -> Option<Vec<u8>> {
+    pub fn deliver(&mut self, bytes: &[u8], course: Course<'_>) -> Option<Answer> {
         let message = ClientMessage::decode(bytes).ok()?;
         let id = message.session_id().unwrap();
         let known = self.slots.remove(&id);
         let fresh = known.is_none();
         let session = |rng: &mut ChaCha20Rng| self.server.accept(rng);
         let mut slot = known.unwrap_or_else(|| Slot::new(session(&mut self.rng)));
-        let before = Before::of(&self.store, &slot.session);
+        let mut before = Before::of(&self.store, &slot.session);
         let mut trace = Trace::default();
-        let result = self.drive(&mut slot.session, message.clone(), mishap, &mut trace);
-        let answer = result.as_ref().ok().map(|reply| reply.encode().unwrap());
-        let delivery = Delivery { id, bytes, message, mishap, before, trace, result };
+        let result = self.drive(&mut slot.session, message.clone(), course, &mut before, &mut trace);
+        let (misread, lied) = (trace.misread, trace.misread || trace.told != trace.truth);
+        let answer = result.as_ref().ok().map(|reply| Answer { bytes: reply.encode().unwrap(), misread, lied });
+        let delivery = Delivery { id, bytes, message, mishap: course.mishap, before, trace, result };
         delivery.check(self, &mut slot);
         // A session is kept once it has answered (rule 23).
         if answer.is_some() || !fresh {
@@ -133,9 +158,11 @@ impl Deployment {
         &mut self,
         session: &mut ServerSession,
         message: ClientMessage,
-        mishap: Mishap,
+        course: Course<'_>,
+        before: &mut Before,
         trace: &mut Trace,
     ) -> Result<ServerMessage, Failure> {
+        let (id, mishap) = (message.session_id().unwrap(), course.mishap);
         let mut step = session.receive(message, self.now).map_err(Failure::Protocol)?;
         loop {
             step = match step {
@@ -147,6 +174,12 @@ impl Deployment {
                         return read.deny().map_err(Failure::Protocol);
                     }
                     let (found, is_honest) = self.read(read.query(), mishap).ok_or(Failure::Dropped)?;
+                    trace.misread = !is_honest;
+                    // Another message of this very session waits: there is one exclusive slot per ID.
+                    if let Some(other) = course.meanwhile.filter(|other| session_id(other) != Some(id)) {
+                        self.deliver(other, Course::good());
+                        before.store = self.store.clone();
+                    }
                     read.found(found).map_err(|error| {
                         assert!(!is_honest, "an honest answer is refused: {error}");
                         assert!(matches!(error, Error::Stored(_)), "the store's fault is blamed on another: {error}");
@@ -196,27 +229,33 @@ impl Deployment {
             Query::Secrets(query) => {
                 let record = |key_id| Some((key_id, alter(self.store.secrets.get(&(query.user_id(), key_id))?)?));
                 let records = query.key_ids().iter().copied().filter_map(record).collect();
-                query.found(self.credential(query.user_id()), records)
+                query.found(self.standing(query.user_id()), records)
             }
             Query::SecretsPage(query) => {
                 let of_user = self.store.secrets.iter().filter(|((owner, _), _)| *owner == query.user_id());
                 let later = of_user.filter(|((_, key_id), _)| query.after().is_none_or(|after| *key_id > after));
                 let page = later.take(query.limit().into());
                 let records = page.filter_map(|((_, key_id), record)| Some((*key_id, alter(record)?))).collect();
-                query.found(self.credential(query.user_id()), records)
+                query.found(self.standing(query.user_id()), records)
             }
             Query::Audit(query) => {
                 let entries = self.store.audit.values().filter(|entry| query.takes(entry));
                 let later = entries.filter(|entry| query.after().is_none_or(|after| entry.place() > after));
                 let page = later.take(query.limit().into());
                 let entries = page.filter_map(|entry| alter(entry.to_record().ok()?.as_bytes())).collect();
-                query.found(self.credential(query.user_id()), entries)
+                query.found(self.standing(query.user_id()), entries)
+            }
+            Query::Heads(query) => {
+                let (user_id, standing) = (query.user_id(), self.standing(query.user_id()));
+                let later = self.store.heads.range((user_id, query.first(standing))..=(user_id, u64::MAX));
+                query.found(standing, later.take(query.limit().into()).filter_map(|(_, head)| alter(head)).collect())
             }
         }
     }
 
-    fn credential(&self, user_id: UserId) -> Option<CredentialId> {
-        self.store.accounts.values().find(|row| row.user_id == user_id).map(|row| row.credential)
+    fn standing(&self, user_id: UserId) -> Option<Standing> {
+        let row = self.store.accounts.values().find(|row| row.user_id == user_id)?;
+        Some(Standing { credential: row.credential, epoch: row.epoch })
     }
 
     /// Applies a transaction, or doesn't, and says what the server is told; `None` if it is told nothing.
@@ -231,6 +270,17 @@ impl Deployment {
             _ => trace.truth,
         };
         trace.told
+    }
+}
+
+fn session_id(message: &[u8]) -> Option<SessionId> {
+    ClientMessage::decode(message).ok()?.session_id().ok()
+}
+
+impl Course<'_> {
+    /// Nothing goes wrong.
+    pub fn good() -> Self {
+        Self { mishap: Mishap::No, meanwhile: None }
     }
 }
 

@@ -1,11 +1,15 @@
 //! Requests of a hostile client: it holds a session's keys and doesn't keep to the protocol.
 
-use keystow::operation::{Reply, Request, audit, change_password, delete, generate, list, retrieve, store};
+use keystow::operation::{
+    Reply, Request, audit, change_password, delete, delete_account, generate, heads, list, retrieve, store,
+};
 use keystow::testing::MemoryStore;
-use keystow::{AuditFilter, Header, KeyId, Kind, MAX_BATCH, OpaqueMessage, PendingSecret, SealedSecret, UserId};
+use keystow::{
+    AuditFilter, Header, KeyId, Kind, MAX_BATCH, OpaqueMessage, PendingSecrets, SealedHead, SealedSecret, UserId,
+};
 
-use super::action::{Damage, Forgery, flip};
-use super::gone::Gone;
+use super::action::{Damage, Forgery, Head, flip};
+use super::deployment::Deployment;
 use super::pick;
 
 /// A forged request, and whether the server may do what it asks for.
@@ -20,19 +24,32 @@ pub struct Material<'a> {
     pub batches: &'a [PendingSecrets],
     pub key_ids: &'a [KeyId],
     pub store: &'a MemoryStore,
+    /// The head, if the request has one.
+    pub head: Option<SealedHead>,
 }
 
 impl Forgery {
+    /// The head that the request has, if it has one. (A deletion of the account that says nothing of the vault's end is
+    /// as bad as one with a wrong head.)
+    pub fn head(self) -> Option<Head> {
+        match self {
+            Self::Store { head, .. } | Self::StoreHeavy { head, .. } | Self::Delete { head, .. } => Some(head),
+            Self::FinishChange { head } => Some(head),
+            Self::DeleteAccount { head } => head,
+            _ => None,
+        }
+    }
+
     /// The request; `None` if there is nothing to make it from.
     pub fn make(self, material: &Material<'_>) -> Option<Forged> {
+        let head = || material.head.clone().map(Box::new);
         match self {
             Self::Generate { count, len } => Some(generate(count, len)),
-            Self::Store { batch, change } => {
+            Self::Store { batch, change, .. } => {
                 let batch = &material.batches[pick(material.batches, batch)?];
-                let secrets = batch.iter().map(sealed).collect();
-                change.make(secrets, material.user_id)
+                change.make(sealed(batch), material.user_id, head()?)
             }
-            Self::StoreHeavy { seed } => Some(store_heavy(material.user_id, seed)),
+            Self::StoreHeavy { seed, .. } => Some(store_heavy(material.user_id, seed, head()?)),
             Self::Retrieve { first, count, twice } => {
                 let (key_ids, is_acceptable) = some_of(material.key_ids, first, count, twice);
                 Some(Forged { request: Request::Retrieve(retrieve::Request { key_ids }), is_acceptable })
@@ -51,27 +68,29 @@ impl Forgery {
                 let request = audit::Request { filter: AuditFilter::default(), after: None, limit };
                 Some(Forged { request: Request::Audit(request), is_acceptable: is_page(limit) })
             }
-            Self::Delete { first, count, twice } => {
+            Self::Delete { first, count, twice, .. } => {
                 let (key_ids, is_acceptable) = some_of(material.key_ids, first, count, twice);
-                Some(Forged { request: Request::Delete(delete::Request { key_ids }), is_acceptable })
+                Some(Forged { request: Request::Delete(delete::Request { key_ids, head: head()? }), is_acceptable })
             }
             Self::StartChange { byte } => {
                 let blinded = Box::new(OpaqueMessage::from_bytes([byte; 32]));
                 let request = change_password::Request::Start { blinded };
                 Some(Forged { request: Request::ChangePassword(request), is_acceptable: true })
             }
-            Self::FinishChange => {
+            Self::FinishChange { .. } => {
                 // The identity element is no public key.
                 let upload = Box::new(OpaqueMessage::from_bytes([0; 192]));
-                let request = change_password::Request::Finish { upload, wrap: [0; 48] };
+                let request = change_password::Request::Finish { upload, wrap: [0; 48], head: head()? };
                 Some(Forged { request: Request::ChangePassword(request), is_acceptable: false })
             }
+            Self::Heads { from } => {
+                Some(Forged { request: Request::Heads(heads::Request { from }), is_acceptable: true })
+            }
+            Self::DeleteAccount { .. } => {
+                let request = delete_account::Request { head: head() };
+                Some(Forged { request: Request::DeleteAccount(request), is_acceptable: true })
+            }
         }
-    }
-
-    /// Whether it leaves records that no client can open.
-    pub fn spoils(self) -> bool {
-        matches!(self, Self::Store { .. } | Self::StoreHeavy { .. })
     }
 }
 
@@ -81,8 +100,9 @@ fn is_page(limit: u16) -> bool {
 
 impl Forged {
     /// What is not acceptable is refused; what is done is done for this user alone.
-    pub fn check(&self, reply: &Reply, user_id: UserId, store: &MemoryStore, gone: &Gone) {
+    pub fn check(&self, reply: &Reply, user_id: UserId, deployment: &Deployment) {
         assert!(self.is_acceptable, "{:?} is answered with {reply:?}", self.request);
+        let Deployment { store, gone, chains, .. } = deployment;
         let own = |secrets: &[SealedSecret]| {
             assert!(secrets.iter().all(|secret| secret.header.user_id() == user_id), "another user's secret");
         };
@@ -99,6 +119,10 @@ impl Forged {
             Reply::Audit(audit::Reply { entries, .. }) => {
                 assert!(entries.iter().all(|entry| entry.user_id() == user_id), "another user's trail");
             }
+            Reply::Heads(heads::Reply { heads, .. }) => {
+                assert!(gone.user(user_id) || chains.has_links(user_id, heads), "heads of another chain");
+            }
+            Reply::DeleteAccount(delete_account::Reply { done }) => assert!(!*done || gone.user(user_id)),
             Reply::Generate(_) | Reply::ChangePassword(_) => {}
             _ => panic!("{:?} is answered with {reply:?}", self.request),
         }
@@ -106,7 +130,7 @@ impl Forged {
 }
 
 impl Damage {
-    fn make(self, mut secrets: Vec<SealedSecret>, user_id: UserId) -> Option<Forged> {
+    fn make(self, mut secrets: Vec<SealedSecret>, user_id: UserId, head: Box<SealedHead>) -> Option<Forged> {
         let mut is_acceptable = true;
         match self {
             Self::No => {}
@@ -123,7 +147,7 @@ impl Damage {
         }
         is_acceptable &= !matches!(self, Self::Emptied | Self::Doubled | Self::Shortened | Self::Lengthened);
         is_acceptable &= secrets.iter().all(|secret| secret.header.user_id() == user_id);
-        Some(Forged { request: Request::Store(store::Request { secrets }), is_acceptable })
+        Some(Forged { request: Request::Store(store::Request { secrets, head }), is_acceptable })
     }
 }
 
@@ -145,19 +169,18 @@ fn some_of(known: &[KeyId], first: u8, count: u8, twice: bool) -> (Vec<KeyId>, b
 }
 
 /// Eight records that together are longer than an answer may be.
-fn store_heavy(user_id: UserId, seed: u8) -> Forged {
+fn store_heavy(user_id: UserId, seed: u8, head: Box<SealedHead>) -> Forged {
     let secret = |index: u8| {
         let kind = [&[0][..], &Kind::MAX_STORED.to_be_bytes()].concat();
         let bytes = [&[1][..], user_id.as_bytes(), &kind, &[0], &[seed; 32], &[0, index], &[0; 32]].concat();
         SealedSecret { header: Header::from_bytes(&bytes).unwrap(), ciphertext: vec![seed; 65_536 + 16] }
     };
-    Forged { request: Request::Store(store::Request { secrets: (0..8).map(secret).collect() }), is_acceptable: true }
+    let secrets = (0..8).map(secret).collect();
+    Forged { request: Request::Store(store::Request { secrets, head }), is_acceptable: true }
 }
 
-/// A pending secret's parts, from its encoding: version, header behind its length, ciphertext behind its length.
-pub fn sealed(pending: &PendingSecret) -> SealedSecret {
-    let bytes = pending.encode().unwrap();
-    let header = Header::from_bytes(&bytes[2..2 + usize::from(bytes[1])]).unwrap();
-    let len = header.kind().secret_len() as usize + 16;
-    SealedSecret { header, ciphertext: bytes[bytes.len() - len..].to_vec() }
+/// The parts of pending secrets, from their encoding: behind the version, before the head that they were made at.
+pub fn sealed(pending: &PendingSecrets) -> Vec<SealedSecret> {
+    let (secrets, _since) = postcard::take_from_bytes(&pending.encode().unwrap()[1..]).unwrap();
+    secrets
 }
