@@ -10,7 +10,7 @@ use core::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::id::{AccountName, KeyId, Timestamp, UserId};
+use crate::id::{AccountName, KeyId, SessionId, Timestamp, UserId};
 use crate::kind::Kind;
 use crate::suite::KsfProfile;
 
@@ -26,6 +26,8 @@ pub enum Error {
     Caller(CallerFault),
     /// The embedder's store answered with something that can't be right.
     Stored(StoredFault),
+    /// In a fleet, another node has taken the session's next step: forget the session as it is here. The client asks again.
+    Moved,
 }
 
 /// What is wrong with what the peer sent.
@@ -190,6 +192,8 @@ pub enum RecordName {
     Secret(UserId, KeyId),
     /// A vault head of this user, by its epoch.
     Head(UserId, u64),
+    /// A session of the fleet.
+    Session(SessionId),
     /// The audit trail of this user.
     Audit(UserId),
     /// An answer as a whole, to a query or a transaction.
@@ -261,6 +265,7 @@ impl fmt::Display for Error {
             Self::Peer(fault) => write!(f, "the peer: {fault}"),
             Self::Caller(fault) => write!(f, "the caller: {fault}"),
             Self::Stored(fault) => write!(f, "the stored data: {fault}"),
+            Self::Moved => f.write_str("another node has taken the session's next step"),
         }
     }
 }
@@ -336,6 +341,7 @@ impl fmt::Display for RecordName {
             Self::Account(name) => write!(f, "account \"{name}\""),
             Self::Secret(user_id, key_id) => write!(f, "secret {key_id} of user {user_id}"),
             Self::Head(user_id, epoch) => write!(f, "vault head {epoch} of user {user_id}"),
+            Self::Session(session_id) => write!(f, "session {session_id}"),
             Self::Audit(user_id) => write!(f, "audit trail of user {user_id}"),
             Self::Answer => f.write_str("the store's answer"),
         }

@@ -3,6 +3,7 @@
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::fmt;
+use core::str::FromStr;
 use core::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -38,6 +39,22 @@ macro_rules! byte_id {
             /// Lower-case hexadecimal.
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 hex(&self.0, f)
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = Error;
+
+            /// Reads hexadecimal, in either case.
+            ///
+            /// # Errors
+            /// [`CallerFault::DamagedValue`] for anything but its length in hexadecimal digits.
+            fn from_str(text: &str) -> Result<Self, Error> {
+                let mut bytes = [0; $len];
+                match base16ct::mixed::decode(text, &mut bytes) {
+                    Ok(decoded) if decoded.len() == $len => Ok(Self(bytes)),
+                    _ => Err(CallerFault::DamagedValue(stringify!($name)).into()),
+                }
             }
         }
 
@@ -191,8 +208,14 @@ mod tests {
     }
 
     #[test]
-    fn ids_print_as_lower_case_hex() {
+    fn ids_print_as_lower_case_hex_and_read_back_from_their_own_length_alone() {
         assert_eq!(format!("{}", KeyId::from_bytes([0xab; 16])), "ab".repeat(16));
+        for text in ["ab".repeat(16), "AB".repeat(16)] {
+            assert_eq!(text.parse(), Ok(KeyId::from_bytes([0xab; 16])));
+        }
+        for text in ["", &"ab".repeat(15), &"ab".repeat(17), &"a".repeat(31), &"xy".repeat(16)] {
+            assert!(text.parse::<KeyId>().is_err(), "{text}");
+        }
     }
 
     #[test]

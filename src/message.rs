@@ -189,6 +189,7 @@ impl Frame {
 
 /// What a side knows of a registration after its first exchange: SHA-256 of the server identity, of the request's bytes, of
 /// the response's.
+#[derive(Serialize, Deserialize)]
 pub(crate) struct RegistrationTranscript([[u8; 32]; 3]);
 
 impl RegistrationTranscript {
@@ -216,8 +217,11 @@ pub(crate) enum Direction {
 }
 
 /// The two keys of an open session, one per direction, kept raw: an expanded AES-256-GCM-SIV key takes 480 bytes.
+#[derive(Serialize, Deserialize)]
 pub(crate) struct FrameKeys {
+    #[serde(with = "crate::secret::exposed")]
     client_to_server: Key,
+    #[serde(with = "crate::secret::exposed")]
     server_to_client: Key,
 }
 

@@ -54,7 +54,7 @@ pub(crate) struct Effect {
 }
 
 /// What becomes of the credential identifier that a session holds.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Serialize, Deserialize)]
 pub(crate) enum Becomes {
     /// It stays.
     Same,

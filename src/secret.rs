@@ -96,6 +96,33 @@ impl ConstantTimeEq for Secret<[u8]> {
     }
 }
 
+/// Keys inside of a session that is sealed to be kept elsewhere (`#[serde(with)]`): the bytes go into a buffer that is sealed
+/// in place, and come from one that is wiped. [`Secret`] itself is not serialisable.
+pub(crate) mod exposed {
+    use serde::de::Error;
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    use super::Secret;
+
+    pub(crate) fn serialize<S: Serializer, const N: usize>(
+        secret: &Secret<[u8; N]>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        serializer.serialize_bytes(secret.expose())
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>, const N: usize>(
+        deserializer: D,
+    ) -> Result<Secret<[u8; N]>, D::Error> {
+        let bytes = <&[u8]>::deserialize(deserializer)?;
+        Secret::try_write(|secret| {
+            let bytes: &[u8; N] = bytes.try_into().map_err(|_| D::Error::custom("a key of another length"))?;
+            secret.copy_from_slice(bytes);
+            Ok(())
+        })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,5 +1,6 @@
 //! The key server: its setup and policy, and sessions that suspend themselves around the store.
 
+mod saved;
 mod session;
 mod step;
 
@@ -17,6 +18,7 @@ use crate::storage::{AccountRecord, Record};
 use crate::suite::opaque::{Setup, seed};
 use crate::suite::{Draw, VERSION};
 
+pub use saved::FleetKey;
 pub(crate) use session::Open;
 pub use session::ServerSession;
 pub use step::{Read, Step, Write};
@@ -134,6 +136,7 @@ struct Shared {
     identity: Box<[u8]>,
     policy: ServerPolicy,
     dummy: Record,
+    fleet: Option<FleetKey>,
 }
 
 impl Server {
@@ -142,6 +145,30 @@ impl Server {
     /// # Errors
     /// [`CallerFault::ServerIdentityLength`], [`CallerFault::Policy`].
     pub fn new(setup: ServerSetup, identity: impl AsRef<[u8]>, policy: ServerPolicy) -> Result<Self, Error> {
+        Self::build(setup, identity.as_ref(), policy, None)
+    }
+
+    /// A server of a fleet: several nodes on one database, any of which takes any message. Sessions live in the store: each
+    /// message begins with [`Server::resume`], and every step but a repeat is a write, whose transaction moves the session on
+    /// ([`crate::storage::Advance`]). No reply leaves without it.
+    ///
+    /// # Errors
+    /// As [`Server::new`].
+    pub fn in_fleet(
+        setup: ServerSetup,
+        identity: impl AsRef<[u8]>,
+        policy: ServerPolicy,
+        key: FleetKey,
+    ) -> Result<Self, Error> {
+        Self::build(setup, identity.as_ref(), policy, Some(key))
+    }
+
+    fn build(
+        setup: ServerSetup,
+        identity: &[u8],
+        policy: ServerPolicy,
+        fleet: Option<FleetKey>,
+    ) -> Result<Self, Error> {
         policy.check()?;
         let ServerSetup(setup) = setup;
         let dummy = Record::encode(&AccountRecord {
@@ -151,8 +178,8 @@ impl Server {
             upload: setup.dummy_upload()?,
             wrap: [0; 48],
         })?;
-        let identity = check_server_identity(identity.as_ref())?;
-        Ok(Self(Arc::new(Shared { setup, identity, policy, dummy })))
+        let identity = check_server_identity(identity)?;
+        Ok(Self(Arc::new(Shared { setup, identity, policy, dummy, fleet })))
     }
 
     /// Opens a session, for a message whose [`crate::ClientMessage::session_id`] is not known yet. Draws 32 bytes.
@@ -162,6 +189,10 @@ impl Server {
     #[must_use]
     pub fn accept(&self, rng: &mut impl CryptoRng) -> ServerSession {
         ServerSession::new(self.clone(), Key::write(|seed| rng.fill_bytes(seed)))
+    }
+
+    pub(crate) fn fleet(&self) -> Option<&FleetKey> {
+        self.0.fleet.as_ref()
     }
 
     pub(crate) fn setup(&self) -> &Setup {

@@ -10,9 +10,13 @@ mod record;
 mod transaction;
 
 pub(crate) use found::FoundSecrets;
-pub use query::{AccountQuery, AuditQuery, Found, HeadsQuery, Query, SecretsPageQuery, SecretsQuery, Standing};
+pub use query::{
+    AccountQuery, AuditQuery, Found, HeadsQuery, Query, SecretsPageQuery, SecretsQuery, SessionQuery, Standing,
+    StoredSession,
+};
 pub(crate) use record::{AccountRecord, SecretRecord};
 
 pub use crate::trail::{Action, AuditAbout, AuditEntry, AuditFilter, AuditPlace};
 pub use record::Record;
-pub use transaction::{Attempts, Change, Conflict, Guard, Outcome, Transaction};
+pub(crate) use transaction::Resolution;
+pub use transaction::{Advance, Attempts, Change, Conflict, Guard, Outcome, Transaction};

@@ -82,6 +82,8 @@ pub(crate) mod label {
         CLIENT_TO_SERVER = "client to server";
         /// session_key -> key of the frames that the server sends.
         SERVER_TO_CLIENT = "server to client";
+        /// fleet key -> key of one sealed session: session ID.
+        SESSION = "session";
         /// a side's seed -> what one step draws: a name for the step.
         DRAW = "draw";
     }

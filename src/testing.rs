@@ -6,6 +6,7 @@
 mod broken;
 mod conformance;
 mod driver;
+mod fleet;
 pub mod hostile;
 mod memory;
 
@@ -16,7 +17,8 @@ use crate::storage::{Found, Outcome, Query, Transaction};
 pub use broken::{Breakage, BrokenStore};
 pub use conformance::{Failure, conformance};
 pub use driver::{DriveError, InMemoryServer, converse};
-pub use memory::{AccountRow, MemoryStore};
+pub use fleet::Fleet;
+pub use memory::{AccountRow, MemoryStore, SessionRow};
 
 /// The two functions that an embedder implements over its database. The suite and the driver take them through this
 /// trait; the protocol itself needs no trait.

@@ -100,7 +100,7 @@ fn the_charge_is_in_the_store_before_there_is_a_reply() {
 
     let write = up_to_write(&mut session, &mut world.server.store, &request, NOW);
     let charge = Change::ChargeAttempt { counter: counter("ada"), window_ends: before.window_ends, limit: 10 };
-    let expected = Transaction { guards: vec![], changes: vec![charge], audit: None, otherwise: None };
+    let expected = Transaction { advance: None, guards: vec![], changes: vec![charge], audit: None, otherwise: None };
     assert_eq!(write.transaction(), &expected);
     drop(write);
     assert_eq!((session.expires(), attempts(&world, "ada")), (None, before), "without the write nothing has happened");

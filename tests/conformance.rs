@@ -44,12 +44,13 @@ fn finds(breakage: Breakage) -> &'static str {
         Breakage::IgnoredGuard => "the credential guard holds or nothing is written",
         Breakage::StaleRead => "an account is made whole, and found under its own name alone",
         Breakage::LostHead | Breakage::ReplacedHead => CHAIN,
+        Breakage::StaleSession => "a fleet's session has each version once",
     }
 }
 
 #[test]
-fn the_memory_store_passes_all_25_checks() {
-    assert_eq!(conformance(MemoryStore::new), Ok(25));
+fn the_memory_store_passes_all_28_checks() {
+    assert_eq!(conformance(MemoryStore::new), Ok(28));
 }
 
 #[test]
@@ -205,7 +206,7 @@ fn a_database_that_fails_is_a_failure_of_the_first_check_and_no_panic() {
     let failure = |problem: &str| Err(Failure { check, problem: problem.to_string() });
     assert_eq!(conformance(down(true, false)), failure("read failed: no connection"));
     assert_eq!(conformance(down(false, true)), failure("apply failed: disk full"));
-    assert_eq!(conformance(down(false, false)), Ok(25));
+    assert_eq!(conformance(down(false, false)), Ok(28));
     let failure = conformance(down(true, true)).unwrap_err();
     assert_eq!(failure.to_string(), format!("{check}: read failed: no connection"));
 }

@@ -301,7 +301,7 @@ fn every_read_and_write_says_which_operation_it_is_for_and_who_asks() {
 fn read_denied(world: &mut World, message: &ClientMessage) -> ServerMessage {
     let (session, _, now) = server_side(world, message);
     match session.receive(message.clone(), now).unwrap() {
-        Step::Read(read) => read.deny().unwrap(),
+        Step::Read(read) => reply(read.deny().unwrap()),
         other => panic!("no read: {other:?}"),
     }
 }
@@ -309,7 +309,15 @@ fn read_denied(world: &mut World, message: &ClientMessage) -> ServerMessage {
 /// The embedder refuses a message before its write.
 fn write_denied(world: &mut World, message: &ClientMessage) -> ServerMessage {
     let (session, store, now) = server_side(world, message);
-    up_to_write(session, store, message, now).deny().unwrap()
+    reply(up_to_write(session, store, message, now).deny().unwrap())
+}
+
+/// What a step of a single node comes to that needs no write.
+fn reply(step: Step<'_>) -> ServerMessage {
+    match step {
+        Step::Reply(reply) => reply,
+        other => panic!("no reply: {other:?}"),
+    }
 }
 
 #[test]

@@ -69,7 +69,7 @@ fn rule_6_the_charge_is_the_whole_write_between_the_request_and_ke2() {
         let Query::Account(query) = read.query().clone() else { panic!("no account query") };
         let found = world.server.store.read(read.query()).unwrap();
         let Step::Write(write) = read.found(found).unwrap() else { panic!("no write") };
-        let Transaction { guards, changes, audit, otherwise } = write.transaction().clone();
+        let Transaction { guards, changes, audit, otherwise, .. } = write.transaction().clone();
         let [Change::ChargeAttempt { counter, window_ends, limit }] = &changes[..] else { panic!("{changes:?}") };
         assert_eq!((*counter, *limit), (query.counter(), LIMIT));
         assert!(*window_ends > NOW && *window_ends <= NOW.after(ServerPolicy::default().attempt_window));
@@ -207,7 +207,7 @@ impl Store for Noting {
 
     fn apply(&mut self, transaction: &Transaction) -> Result<Outcome, Infallible> {
         let outcome = self.store.apply(transaction)?;
-        let Transaction { guards, changes, audit, otherwise } = transaction;
+        let Transaction { guards, changes, audit, otherwise, .. } = transaction;
         let charge = matches!(changes[..], [Change::ChargeAttempt { limit: LIMIT, .. }]);
         self.notes.push(format!("{guards:?} {charge} {audit:?} {otherwise:?} {outcome:?}"));
         Ok(outcome)

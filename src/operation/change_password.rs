@@ -233,6 +233,7 @@ fn replace(
     let (name, user_id) = (context.account.clone(), context.user_id);
     let record = Record::encode(&AccountRecord { name: name.clone(), user_id, credential, upload, wrap })?;
     let transaction = Transaction {
+        advance: None,
         guards: vec![context.guard()],
         changes: vec![Change::ReplaceCredential { name, user_id, credential, record }, context.append(head)?],
         audit: Some(context.audit(Action::ChangePassword, true, vec![])),

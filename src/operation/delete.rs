@@ -132,6 +132,7 @@ impl Serve for Request {
         let granted = !changes.is_empty();
         let refused = context.audit(Action::Delete, false, self.key_ids.clone());
         let transaction = Transaction {
+            advance: None,
             guards: vec![context.guard()],
             changes,
             audit: Some(context.audit(Action::Delete, granted, self.key_ids)),

@@ -173,7 +173,7 @@ impl Serve for Request {
         }
         // The last entry would be about an account that isn't there, in a trail that isn't either.
         let audit = (!done).then(|| context.audit(Action::DeleteAccount, true, vec![]));
-        let transaction = Transaction { guards, changes, audit, otherwise: None };
+        let transaction = Transaction { advance: None, guards, changes, audit, otherwise: None };
         Ok(Effect::write(transaction, reply(done)))
     }
 }

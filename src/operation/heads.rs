@@ -177,7 +177,8 @@ impl Serve for Request {
         // A head may have been appended between the two reads of the store.
         let last = found.heads.last().map_or(0, SealedHead::epoch);
         let reply = super::Reply::Heads(Reply { heads: found.heads, newest: standing.epoch.max(last) });
-        let transaction = Transaction { guards: vec![context.guard()], changes: vec![], audit: None, otherwise: None };
+        let transaction =
+            Transaction { advance: None, guards: vec![context.guard()], changes: vec![], audit: None, otherwise: None };
         Ok(Effect::write(transaction, reply))
     }
 }

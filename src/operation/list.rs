@@ -267,6 +267,7 @@ impl Serve for Request {
         let reply = super::Reply::List(page(epoch, found.records, full));
         // The head that was read before the records is still the newest: the page is all its own.
         let transaction = Transaction {
+            advance: None,
             guards: vec![context.guard(), context.guard_epoch(epoch)],
             changes: vec![],
             audit: Some(context.audit(Action::List, true, vec![])),

@@ -253,11 +253,13 @@ pub(crate) struct Requested {
 }
 
 /// A login between KE2 and KE3.
+#[derive(Serialize, Deserialize)]
 pub(crate) struct AwaitingKe3 {
     login: AwaitedLogin,
     account: AccountName,
     user_id: UserId,
     credential: CredentialId,
+    #[serde(with = "BigArray")]
     wrap: Wrap,
     counter: CounterId,
     window_ends: Timestamp,
@@ -312,7 +314,8 @@ impl Requested {
             attempts_spent: found.attempts.unseen,
             until: now.after(policy.handshake_timeout),
         };
-        let transaction = Transaction { guards: vec![], changes: vec![charge], audit: None, otherwise: None };
+        let transaction =
+            Transaction { advance: None, guards: vec![], changes: vec![charge], audit: None, otherwise: None };
         Ok((awaiting, transaction, ServerMessage::LoginResponse { session_id, ke2 }))
     }
 }
@@ -338,6 +341,7 @@ impl AwaitingKe3 {
         let open = Open::new(server.policy(), self.account.clone(), user_id, credential, keys, now);
         let welcome = Welcome { user_id, wrap: self.wrap, expires: open.expires() };
         let transaction = Transaction {
+            advance: None,
             guards: vec![Guard::Credential { user_id, credential }],
             changes: vec![Change::RefundAttempt {
                 counter: self.counter,

@@ -6,6 +6,7 @@ use alloc::vec;
 use core::fmt;
 
 use rand_core::CryptoRng;
+use serde::{Deserialize, Serialize};
 
 use crate::client::{Client, Exchange, Next, Operation};
 use crate::error::{Error, PeerFault};
@@ -133,6 +134,7 @@ use crate::suite::opaque::Upload;
 
 /// A registration under way, on the server's side. The user ID and the credential identifier stay here: they are
 /// never taken from the upload.
+#[derive(Serialize, Deserialize)]
 pub(crate) struct Registering {
     account: AccountName,
     user_id: UserId,
@@ -188,6 +190,7 @@ impl Registering {
         let record = Record::encode(&AccountRecord { name: self.account.clone(), user_id, credential, upload, wrap })?;
         let (name, head) = (self.account.clone(), Record::encode(head)?);
         Ok(Transaction {
+            advance: None,
             guards: vec![],
             changes: vec![Change::CreateAccount { name, user_id, credential, record, head }],
             audit: Some(AuditEntry {

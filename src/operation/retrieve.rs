@@ -160,6 +160,7 @@ impl Serve for Request {
         };
         let granted = matches!(reply, super::Reply::Retrieve(_));
         let transaction = Transaction {
+            advance: None,
             guards: vec![context.guard()],
             changes: vec![],
             audit: Some(context.audit(Action::Retrieve, granted, self.key_ids)),

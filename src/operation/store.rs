@@ -243,6 +243,7 @@ impl Serve for Request {
         let mut changes = self.secrets.into_iter().zip(&key_ids).map(store).collect::<Result<Vec<_>, Error>>()?;
         changes.push(context.append(&self.head)?);
         let transaction = Transaction {
+            advance: None,
             guards: vec![context.guard()],
             changes,
             audit: Some(context.audit(Action::Store, true, key_ids.clone())),

@@ -3,7 +3,9 @@
 use alloc::boxed::Box;
 use core::fmt;
 
-use super::step::{Answer, Endings, Turn, Work};
+use serde::{Deserialize, Serialize};
+
+use super::step::{Answer, Asked, Endings, Turn, Work};
 use super::{Server, ServerPolicy, Step};
 use crate::error::{Error, PeerFault, Refusal};
 use crate::id::{AccountName, CredentialId, SessionId, Timestamp, UserId};
@@ -21,12 +23,22 @@ use crate::suite::Draw;
 /// send*; a step that is dropped leaves the session as it was.
 pub struct ServerSession {
     pub(super) server: Server,
-    pub(super) seed: Key,
     pub(super) id: Option<SessionId>,
+    /// How many steps it has taken.
+    pub(super) version: u64,
+    pub(super) kept: Kept,
+}
+
+/// What a session is made of: all that goes with it from node to node.
+#[derive(Serialize, Deserialize)]
+pub(super) struct Kept {
+    #[serde(with = "crate::secret::exposed")]
+    pub(super) seed: Key,
     pub(super) state: State,
     pub(super) last: Option<Last>,
 }
 
+#[derive(Serialize, Deserialize)]
 pub(crate) enum State {
     New,
     Registering(Box<Registering>),
@@ -36,6 +48,7 @@ pub(crate) enum State {
 }
 
 /// The last request and its reply, which a repeat gets again.
+#[derive(Serialize, Deserialize)]
 pub(super) struct Last {
     pub(super) sequence: u64,
     pub(super) fingerprint: Fingerprint,
@@ -43,6 +56,7 @@ pub(super) struct Last {
 }
 
 /// A session after its login.
+#[derive(Serialize, Deserialize)]
 pub(crate) struct Open {
     pub(super) account: AccountName,
     pub(super) user_id: UserId,
@@ -81,13 +95,13 @@ impl Open {
 
 impl ServerSession {
     pub(super) fn new(server: Server, seed: Key) -> Self {
-        Self { server, seed, id: None, state: State::New, last: None }
+        Self { server, id: None, version: 0, kept: Kept { seed, state: State::New, last: None } }
     }
 
     /// The user that is logged in, if one is.
     #[must_use]
     pub fn user_id(&self) -> Option<UserId> {
-        match &self.state {
+        match &self.kept.state {
             State::Open(open) if !open.ended => Some(open.user_id),
             _ => None,
         }
@@ -96,7 +110,7 @@ impl ServerSession {
     /// The account that the session is about: proved once [`ServerSession::user_id`] gives its user, claimed before.
     #[must_use]
     pub fn account(&self) -> Option<&AccountName> {
-        match &self.state {
+        match &self.kept.state {
             State::Registering(registering) => Some(registering.account()),
             State::AwaitingKe3(awaiting) => Some(awaiting.account()),
             State::Open(open) => Some(&open.account),
@@ -108,7 +122,7 @@ impl ServerSession {
     /// at once for a session that has ended (keep it a little all the same: a lost last reply is asked for again).
     #[must_use]
     pub fn expires(&self) -> Option<Timestamp> {
-        match &self.state {
+        match &self.kept.state {
             State::New => None,
             State::Registering(registering) => Some(registering.until),
             State::AwaitingKe3(awaiting) => Some(awaiting.until),
@@ -148,18 +162,20 @@ impl ServerSession {
             ClientMessage::RegistrationRequest { .. } | ClientMessage::LoginRequest { .. } => *session_id.as_bytes(),
             _ => fingerprint(&message.encode()?),
         };
-        if let Some(last) = self.last.as_ref().filter(|last| last.sequence < 2 && last.fingerprint == fingerprint) {
+        if let Some(last) = self.kept.last.as_ref().filter(|last| last.sequence < 2 && last.fingerprint == fingerprint)
+        {
             return Ok(Step::Reply(last.reply.clone()));
         }
         let operation = match message {
             ClientMessage::RegistrationRequest { .. } | ClientMessage::RegistrationUpload { .. } => "register",
             _ => "log_in",
         };
-        let turn = |session, sequence| Turn { session, operation, session_id, sequence, fingerprint, now };
+        let asked = |sequence| Asked { sequence, fingerprint, now };
+        let turn = |session, sequence| Turn { session, operation, session_id, asked: asked(sequence) };
         let over = Answer::Plain(ServerMessage::Refused { session_id, refusal: Refusal::SessionEnded });
-        match (&self.state, message) {
+        match (&self.kept.state, message) {
             (State::New, request @ ClientMessage::RegistrationRequest { .. }) => {
-                let draw = &mut Draw::new(&self.seed, &fingerprint)?;
+                let draw = &mut Draw::new(&self.kept.seed, &fingerprint)?;
                 let (registering, response) = register::serve_request(&self.server, draw, now, &request)?;
                 turn(self, 0).reply(
                     Some(State::Registering(Box::new(registering))),
@@ -185,7 +201,7 @@ impl ServerSession {
                 let next = Some(State::Ended);
                 let endings =
                     Endings { next, applied: registered(), repeated: registered(), credential: Becomes::Same };
-                Ok(turn(self, 1).write(transaction, endings))
+                turn(self, 1).write(transaction, endings)
             }
             (State::AwaitingKe3(awaiting), ClientMessage::LoginFinish { .. }) if now > awaiting.until => {
                 turn(self, 1).reply(Some(State::Ended), over, Becomes::Same)
@@ -196,7 +212,7 @@ impl ServerSession {
                 let next = Some(State::Open(Box::new(open)));
                 let (applied, repeated) = (Answer::Sealed(welcome.clone()), Answer::Sealed(welcome));
                 let endings = Endings { next, applied, repeated, credential: Becomes::Same };
-                Ok(turn(self, 1).write(transaction, endings))
+                turn(self, 1).write(transaction, endings)
             }
             _ => Err(PeerFault::OutOfOrder.into()),
         }
@@ -204,7 +220,7 @@ impl ServerSession {
 
     /// A request of an open session.
     fn receive_frame(&mut self, session_id: SessionId, frame: Frame, now: Timestamp) -> Result<Step<'_>, Error> {
-        let (State::Open(open), Some(last)) = (&self.state, &self.last) else {
+        let (State::Open(open), Some(last)) = (&self.kept.state, &self.kept.last) else {
             return Err(PeerFault::OutOfOrder.into());
         };
         let (sequence, fingerprint) = (frame.sequence, frame.tag()?);
@@ -221,7 +237,8 @@ impl ServerSession {
         }
         let expired = now > open.deadline();
         let operation = request.name();
-        let turn = Turn { session: self, operation, session_id, sequence, fingerprint, now };
+        let asked = Asked { sequence, fingerprint, now };
+        let turn = Turn { session: self, operation, session_id, asked };
         if expired {
             return turn.reply(None, Answer::Sealed(Reply::Refused(Refusal::SessionEnded)), Becomes::Same);
         }
@@ -233,7 +250,7 @@ impl ServerSession {
 impl ServerSession {
     /// The keys of an open session, for the hostile server of the tests.
     pub(crate) fn frame_keys(&self) -> Option<&FrameKeys> {
-        match &self.state {
+        match &self.kept.state {
             State::Open(open) => Some(&open.keys),
             _ => None,
         }
@@ -242,7 +259,7 @@ impl ServerSession {
 
 impl fmt::Debug for ServerSession {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let state = match &self.state {
+        let state = match &self.kept.state {
             State::New => "new",
             State::Registering(_) => "registering",
             State::AwaitingKe3(_) => "awaiting KE3",

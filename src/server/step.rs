@@ -5,14 +5,16 @@
 use alloc::boxed::Box;
 use core::fmt;
 
+use serde::{Deserialize, Serialize};
+
 use super::ServerSession;
 use super::session::{Last, State};
-use crate::error::{Error, PeerFault, RecordName, Refusal};
+use crate::error::{Error, PeerFault, Refusal};
 use crate::id::{SessionId, Timestamp};
 use crate::message::{Direction, Fingerprint, ServerMessage};
 use crate::operation::log_in::Requested;
 use crate::operation::{Becomes, Context, Effect, Reply, Request, Serve};
-use crate::storage::{Found, Outcome, Query, Transaction};
+use crate::storage::{Found, Outcome, Query, Resolution, Transaction};
 use crate::suite::Draw;
 
 /// What a message comes to: at most one read, one atomic write, one reply.
@@ -81,6 +83,7 @@ pub(super) enum Work {
 
 /// The session's next state, and the reply to each outcome of a write. A conflict is refused, as
 /// [`Transaction::refusal`] says, in the same way as the reply would have gone.
+#[derive(Serialize, Deserialize)]
 pub(super) struct Endings {
     pub(super) next: Option<State>,
     pub(super) applied: Answer,
@@ -89,6 +92,7 @@ pub(super) struct Endings {
 }
 
 /// A reply before it is sealed.
+#[derive(Clone, Serialize, Deserialize)]
 pub(super) enum Answer {
     Plain(ServerMessage),
     Sealed(Reply),
@@ -108,14 +112,32 @@ impl Answer {
     }
 }
 
+impl Endings {
+    /// The step's answer to an outcome.
+    fn answer(self, session_id: SessionId, resolution: Resolution) -> (Option<State>, Answer, Becomes) {
+        let answer = match resolution {
+            Resolution::Applied => self.applied,
+            Resolution::Repeated => self.repeated,
+            Resolution::Refused(refusal) => self.applied.refuse(session_id, refusal),
+        };
+        (self.next, answer, self.credential)
+    }
+}
+
+/// Which request a step answers, and when.
+#[derive(Clone, Copy, Serialize, Deserialize)]
+pub(super) struct Asked {
+    pub(super) sequence: u64,
+    pub(super) fingerprint: Fingerprint,
+    pub(super) now: Timestamp,
+}
+
 /// One message's turn in its session. Nothing is taken in until [`Turn::commit`].
 pub(super) struct Turn<'s> {
     pub(super) session: &'s mut ServerSession,
     pub(super) operation: &'static str,
     pub(super) session_id: SessionId,
-    pub(super) sequence: u64,
-    pub(super) fingerprint: Fingerprint,
-    pub(super) now: Timestamp,
+    pub(super) asked: Asked,
 }
 
 impl<'s> Turn<'s> {
@@ -134,12 +156,12 @@ impl<'s> Turn<'s> {
         let (applied, repeated) = (Answer::Sealed(applied), Answer::Sealed(repeated));
         match transaction {
             None => self.reply(None, applied, credential),
-            Some(transaction) => Ok(self.write(transaction, Endings { next: None, applied, repeated, credential })),
+            Some(transaction) => self.write(transaction, Endings { next: None, applied, repeated, credential }),
         }
     }
 
     fn context(&self) -> Result<Context<'_>, Error> {
-        let State::Open(open) = &self.session.state else {
+        let State::Open(open) = &self.session.kept.state else {
             return Err(PeerFault::OutOfOrder.into());
         };
         Ok(Context {
@@ -151,10 +173,10 @@ impl<'s> Turn<'s> {
             user_id: open.user_id,
             credential: open.credential,
             session_id: self.session_id,
-            sequence: self.sequence,
-            now: self.now,
-            seed: &self.session.seed,
-            fingerprint: self.fingerprint,
+            sequence: self.asked.sequence,
+            now: self.asked.now,
+            seed: &self.session.kept.seed,
+            fingerprint: self.asked.fingerprint,
         })
     }
 
@@ -162,17 +184,35 @@ impl<'s> Turn<'s> {
         Step::Read(Read { turn: self, work, query: Box::new(query) })
     }
 
-    pub(super) fn write(self, transaction: Transaction, endings: Endings) -> Step<'s> {
-        Step::Write(Write { turn: self, transaction: Box::new(transaction), endings: Box::new(endings) })
+    /// A write; in a fleet, with the session's next version.
+    pub(super) fn write(self, mut transaction: Transaction, endings: Endings) -> Result<Step<'s>, Error> {
+        transaction.advance = self.session.advance(self.session_id, &self.asked, &endings)?;
+        Ok(Step::Write(Write { turn: self, transaction: Box::new(transaction), endings: Box::new(endings) }))
     }
 
+    /// A reply; in a fleet, after a write of nothing but the session's next version.
     pub(super) fn reply(self, next: Option<State>, answer: Answer, credential: Becomes) -> Result<Step<'s>, Error> {
+        if self.session.server.fleet().is_some() {
+            let endings = Endings { next, repeated: answer.clone(), applied: answer, credential };
+            return self.write(Transaction::default(), endings);
+        }
         Ok(Step::Reply(self.commit(next, answer, credential)?))
     }
 
-    /// Takes the step in: the next state, the reply that a repeat will get, the clock of idleness. Everything that
-    /// can fail comes first.
     fn commit(self, next: Option<State>, answer: Answer, credential: Becomes) -> Result<ServerMessage, Error> {
+        self.session.commit(self.session_id, &self.asked, (next, answer, credential))
+    }
+}
+
+impl ServerSession {
+    /// Takes a step in: the next state, the reply that a repeat will get, the clock of idleness. Everything that can fail
+    /// comes first.
+    pub(super) fn commit(
+        &mut self,
+        session_id: SessionId,
+        asked: &Asked,
+        (next, answer, credential): (Option<State>, Answer, Becomes),
+    ) -> Result<ServerMessage, Error> {
         let (ends, refused) = match &answer {
             Answer::Plain(message) => (matches!(message, ServerMessage::Refused { .. }), false),
             Answer::Sealed(reply) => (reply.ends_session(), matches!(reply, Reply::Refused(_))),
@@ -180,21 +220,21 @@ impl<'s> Turn<'s> {
         let reply = match answer {
             Answer::Plain(message) => message,
             Answer::Sealed(reply) => {
-                let State::Open(open) = next.as_ref().unwrap_or(&self.session.state) else {
+                let State::Open(open) = next.as_ref().unwrap_or(&self.kept.state) else {
                     return Err(PeerFault::OutOfOrder.into());
                 };
                 let direction = Direction::ServerToClient;
-                ServerMessage::Frame(open.keys.seal(direction, self.session_id, self.sequence, &reply)?)
+                ServerMessage::Frame(open.keys.seal(direction, session_id, asked.sequence, &reply)?)
             }
         };
-        let session = self.session;
-        session.id = Some(self.session_id);
+        self.id = Some(session_id);
+        self.version = self.version.saturating_add(1);
         if let Some(next) = next {
-            session.state = next;
+            self.kept.state = next;
         }
-        match &mut session.state {
+        match &mut self.kept.state {
             State::Open(open) => {
-                open.idle = self.now.after(session.server.policy().idle_timeout);
+                open.idle = asked.now.after(self.server.policy().idle_timeout);
                 open.ended = ends;
                 match credential {
                     Becomes::Offered(offered) if !refused => open.offered = Some(Box::new(offered)),
@@ -208,9 +248,20 @@ impl<'s> Turn<'s> {
             state if ends => *state = State::Ended,
             _ => {}
         }
-        let (sequence, fingerprint) = (self.sequence, self.fingerprint);
-        session.last = Some(Last { sequence, fingerprint, reply: reply.clone() });
+        let Asked { sequence, fingerprint, .. } = *asked;
+        self.kept.last = Some(Last { sequence, fingerprint, reply: reply.clone() });
         Ok(reply)
+    }
+
+    /// Takes a step in that another node has written, with the outcome that it came to.
+    pub(super) fn take_in(
+        &mut self,
+        session_id: SessionId,
+        (asked, endings): (Asked, Endings),
+        resolution: Resolution,
+    ) -> Result<(), Error> {
+        self.commit(session_id, &asked, endings.answer(session_id, resolution))?;
+        Ok(())
     }
 }
 
@@ -233,16 +284,17 @@ impl<'s> Read<'s> {
         self.turn.session
     }
 
-    /// Refuses the request for reasons of the embedder's own, without a reason given. Nothing is read or written.
+    /// Refuses the request for reasons of the embedder's own, without a reason given: go on with the step that this gives.
+    /// Nothing is read; nothing is written but, in a fleet, the session.
     ///
     /// # Errors
     /// None in practice.
-    pub fn deny(self) -> Result<ServerMessage, Error> {
+    pub fn deny(self) -> Result<Step<'s>, Error> {
         let refused = match self.work {
             Work::LogIn(_) => Answer::refused_plainly(self.turn.session_id),
             Work::Request(_) => Answer::Sealed(Reply::Refused(Refusal::Denied)),
         };
-        self.turn.commit(None, refused, Becomes::Same)
+        self.turn.reply(None, refused, Becomes::Same)
     }
 
     /// Goes on with what was found, built by the query itself ([`crate::storage::AccountQuery::found`] and its like).
@@ -255,21 +307,21 @@ impl<'s> Read<'s> {
         match self.work {
             Work::Request(request) => turn.go_on(request, Some(found)),
             Work::LogIn(requested) => {
-                let draw = &mut Draw::new(&turn.session.seed, &turn.fingerprint)?;
+                let draw = &mut Draw::new(&turn.session.kept.seed, &turn.asked.fingerprint)?;
                 let (awaiting, transaction, response) =
-                    requested.serve(&turn.session.server, draw, turn.session_id, turn.now, found)?;
+                    requested.serve(&turn.session.server, draw, turn.session_id, turn.asked.now, found)?;
                 let next = Some(State::AwaitingKe3(Box::new(awaiting)));
                 let response = Answer::Plain(response);
                 // A lone charge can't be recognised as repeated: Write::settle refuses that outcome.
                 let repeated = Answer::refused_plainly(turn.session_id);
                 let credential = Becomes::Same;
-                Ok(turn.write(transaction, Endings { next, applied: response, repeated, credential }))
+                turn.write(transaction, Endings { next, applied: response, repeated, credential })
             }
         }
     }
 }
 
-impl Write<'_> {
+impl<'s> Write<'s> {
     /// What to write: all or nothing, durably, before [`Write::settle`].
     #[must_use]
     pub fn transaction(&self) -> &Transaction {
@@ -288,16 +340,16 @@ impl Write<'_> {
         self.turn.session
     }
 
-    /// Refuses the request for reasons of the embedder's own, without a reason given. Nothing is written; a
-    /// registration or login is over.
+    /// Refuses the request for reasons of the embedder's own, without a reason given: go on with the step that this gives.
+    /// Nothing of the transaction is written; a registration or login is over.
     ///
     /// # Errors
     /// None in practice.
-    pub fn deny(self) -> Result<ServerMessage, Error> {
+    pub fn deny(self) -> Result<Step<'s>, Error> {
         let Endings { next, applied, .. } = *self.endings;
         let refusal = if matches!(next, Some(State::Open(_))) { Refusal::SessionEnded } else { Refusal::Denied };
         let answer = applied.refuse(self.turn.session_id, refusal);
-        self.turn.commit(next, answer, Becomes::Same)
+        self.turn.reply(next, answer, Becomes::Same)
     }
 
     /// Goes on with the outcome: the session takes the step in, and the reply comes out.
@@ -306,20 +358,11 @@ impl Write<'_> {
     /// client will ask again.
     ///
     /// # Errors
-    /// [`Error::Stored`] for an outcome that this transaction can't have. Nothing changed, there is nothing to send.
+    /// [`Error::Stored`] for an outcome that this transaction can't have; [`Error::Moved`] for [`Outcome::Moved`]. Nothing
+    /// changed, there is nothing to send.
     pub fn settle(self, outcome: Outcome) -> Result<ServerMessage, Error> {
         let Self { turn, transaction, endings } = self;
-        let Endings { next, applied, repeated, credential } = *endings;
-        let impossible = || Error::stored(RecordName::Answer, "is an outcome that the transaction can't have");
-        let answer = match outcome {
-            Outcome::Applied => applied,
-            Outcome::Repeated if transaction.can_repeat() => repeated,
-            Outcome::Repeated => return Err(impossible()),
-            Outcome::Conflict(conflict) => {
-                let refusal = transaction.refusal(conflict).ok_or_else(impossible)?;
-                applied.refuse(turn.session_id, refusal)
-            }
-        };
+        let (next, answer, credential) = endings.answer(turn.session_id, transaction.resolve(outcome)?);
         turn.commit(next, answer, credential)
     }
 }

@@ -3,7 +3,10 @@
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
-use super::query::{AccountQuery, Answer, AuditQuery, Found, HeadsQuery, SecretsPageQuery, SecretsQuery, Standing};
+use super::query::{
+    AccountQuery, Answer, AuditQuery, Found, HeadsQuery, SecretsPageQuery, SecretsQuery, SessionQuery, Standing,
+    StoredSession,
+};
 use super::{AccountRecord, Attempts, AuditEntry, Record, SecretRecord};
 use crate::codec::decode;
 use crate::error::{Error, RecordName};
@@ -182,6 +185,14 @@ impl Found {
                 }
                 Ok(FoundHeads { standing, heads: checked })
             }
+            _ => Err(Error::stored(RecordName::Answer, "answers another query")),
+        }
+    }
+
+    /// Takes the answer to `query`.
+    pub(crate) fn session(self, query: &SessionQuery) -> Result<Option<StoredSession>, Error> {
+        match self.0 {
+            Answer::Session { query: answered, session } if answered == *query => Ok(session),
             _ => Err(Error::stored(RecordName::Answer, "answers another query")),
         }
     }

@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 use core::fmt;
 
 use super::{Attempts, AuditEntry, AuditFilter, AuditPlace};
-use crate::id::{AccountName, CounterId, CredentialId, KeyId, UserId};
+use crate::id::{AccountName, CounterId, CredentialId, KeyId, SessionId, UserId};
 use crate::suite::{label, sha256};
 
 /// What the server wants to read, at most once per message. The read need not be locked against writers: every
@@ -22,6 +22,8 @@ pub enum Query {
     Audit(AuditQuery),
     /// A page of an account's vault heads.
     Heads(HeadsQuery),
+    /// In a fleet, a session: one more read, before the step.
+    Session(SessionQuery),
 }
 
 /// Where an account stands: what every read in a session brings along, since the session is only good for one credential.
@@ -42,6 +44,7 @@ pub(crate) enum Answer {
     SecretsPage { query: SecretsPageQuery, standing: Option<Standing>, records: Vec<(KeyId, Vec<u8>)> },
     Audit { query: AuditQuery, standing: Option<Standing>, entries: Vec<Vec<u8>> },
     Heads { query: HeadsQuery, standing: Option<Standing>, heads: Vec<Vec<u8>> },
+    Session { query: SessionQuery, session: Option<StoredSession> },
 }
 
 /// Asks for an account and the attempts on its name. A name without an account is asked for in the same way.
@@ -240,6 +243,49 @@ impl HeadsQuery {
     }
 }
 
+/// Asks for a session of the fleet. The embedder asks it before the step, for [`crate::Server::resume`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SessionQuery {
+    pub(crate) session_id: SessionId,
+}
+
+/// A session as [`super::Advance`] wrote it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct StoredSession {
+    /// How many steps it has taken.
+    pub version: u64,
+    /// [`super::Advance::sealed`].
+    pub sealed: Vec<u8>,
+    /// What [`super::Transaction::resolution`] gave for the outcome.
+    pub resolution: Vec<u8>,
+}
+
+impl fmt::Debug for StoredSession {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StoredSession").field("version", &self.version).finish_non_exhaustive()
+    }
+}
+
+impl SessionQuery {
+    /// The query for the session of a message ([`crate::ClientMessage::session_id`]).
+    #[must_use]
+    pub fn new(session_id: SessionId) -> Self {
+        Self { session_id }
+    }
+
+    /// The session.
+    #[must_use]
+    pub fn session_id(&self) -> SessionId {
+        self.session_id
+    }
+
+    /// The answer: the session, if it is there.
+    #[must_use]
+    pub fn found(&self, session: Option<StoredSession>) -> Found {
+        Found(Answer::Session { query: self.clone(), session })
+    }
+}
+
 impl fmt::Debug for Found {
     /// Which query is answered: what was found is not shown.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -249,6 +295,7 @@ impl fmt::Debug for Found {
             Answer::SecretsPage { query, .. } => f.debug_tuple("Found").field(query).finish(),
             Answer::Audit { query, .. } => f.debug_tuple("Found").field(query).finish(),
             Answer::Heads { query, .. } => f.debug_tuple("Found").field(query).finish(),
+            Answer::Session { query, .. } => f.debug_tuple("Found").field(query).finish(),
         }
     }
 }

@@ -29,6 +29,15 @@ impl Record {
         &self.0
     }
 
+    /// Takes bytes that are a record already.
+    pub(crate) fn from_vec(bytes: Vec<u8>) -> Self {
+        Self(bytes)
+    }
+
+    pub(crate) fn into_vec(self) -> Vec<u8> {
+        self.0
+    }
+
     #[cfg(any(test, feature = "testing"))]
     pub(crate) fn from_bytes(bytes: &[u8]) -> Self {
         Self(bytes.to_vec())

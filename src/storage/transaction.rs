@@ -6,14 +6,16 @@ use core::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::{AuditEntry, Record};
-use crate::error::Refusal;
-use crate::id::{AccountName, CounterId, CredentialId, KeyId, Timestamp, UserId};
+use crate::error::{Error, RecordName, Refusal};
+use crate::id::{AccountName, CounterId, CredentialId, KeyId, SessionId, Timestamp, UserId};
 
 /// Everything that one message writes: **all of it or nothing, atomically and durably, before
 /// [`Outcome::Applied`] is returned**.
 ///
 /// The engine does this in one database transaction:
 ///
+/// 0. In a fleet, `advance`: if the session has not the version that it goes on from: nothing is written,
+///    [`Outcome::Moved`]. Else it is written with every other outcome, whatever is said below.
 /// 1. If `audit` has an entry and one with the same [`AuditEntry::key`] is stored already: nothing is written,
 ///    [`Outcome::Repeated`].
 /// 2. Each of `guards`, then the condition of each of `changes`, in order. The first that fails: `otherwise` is
@@ -25,8 +27,10 @@ use crate::id::{AccountName, CounterId, CredentialId, KeyId, Timestamp, UserId};
 ///
 /// If the outcome is unknown (a timeout), drop the step and send nothing: the client asks again, and what was applied
 /// counts as [`Outcome::Repeated`]. (A charge alone may be charged twice: the safe side.)
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Transaction {
+    /// In a fleet, the session's next version, which belongs to every outcome.
+    pub advance: Option<Advance>,
     /// What must hold besides the changes' own conditions.
     pub guards: Vec<Guard>,
     /// What is written if everything holds.
@@ -35,6 +39,30 @@ pub struct Transaction {
     pub audit: Option<AuditEntry>,
     /// The audit entry that is written instead if something doesn't hold, but for the vault's head.
     pub otherwise: Option<AuditEntry>,
+}
+
+/// A session of a fleet, on its way to its next version: if the version stored under `session_id` is `from` (or, for 0, none
+/// is stored), `from + 1` takes its place with `sealed`, `expires`, and [`Transaction::resolution`] of the outcome. Else
+/// [`Outcome::Moved`].
+#[derive(Clone, PartialEq, Eq)]
+pub struct Advance {
+    /// The session.
+    pub session_id: SessionId,
+    /// The version that the step goes on from; 0 for a session that isn't stored yet.
+    pub from: u64,
+    /// The session and the step, sealed under the fleet's key.
+    pub sealed: Record,
+    /// When the session can be purged.
+    pub expires: Timestamp,
+}
+
+impl fmt::Debug for Advance {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Advance")
+            .field("session_id", &self.session_id)
+            .field("from", &self.from)
+            .finish_non_exhaustive()
+    }
 }
 
 /// A condition on something that the transaction doesn't change.
@@ -233,6 +261,16 @@ pub enum Outcome {
     Repeated,
     /// Something didn't hold; only `otherwise` was written, or nothing.
     Conflict(Conflict),
+    /// In a fleet, the session is not the one that the step goes on from: nothing was written, and nothing may be sent.
+    Moved,
+}
+
+/// What a session has to know of a step's outcome.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Resolution {
+    Applied,
+    Repeated,
+    Refused(Refusal),
 }
 
 /// The first condition of a transaction that didn't hold.
@@ -255,6 +293,27 @@ pub enum Conflict {
 }
 
 impl Transaction {
+    /// What to store beside [`Advance::sealed`] for an outcome: 2 to 19 bytes.
+    ///
+    /// # Errors
+    /// [`Error::Stored`] for an outcome that this transaction can't have; [`Error::Moved`] for [`Outcome::Moved`].
+    pub fn resolution(&self, outcome: Outcome) -> Result<Record, Error> {
+        Record::encode(&self.resolve(outcome)?)
+    }
+
+    /// What an outcome comes to.
+    pub(crate) fn resolve(&self, outcome: Outcome) -> Result<Resolution, Error> {
+        let impossible = || Error::stored(RecordName::Answer, "is an outcome that the transaction can't have");
+        match outcome {
+            Outcome::Applied => Ok(Resolution::Applied),
+            Outcome::Repeated if self.can_repeat() => Ok(Resolution::Repeated),
+            Outcome::Repeated => Err(impossible()),
+            Outcome::Conflict(conflict) => self.refusal(conflict).map(Resolution::Refused).ok_or_else(impossible),
+            Outcome::Moved if self.advance.is_some() => Err(Error::Moved),
+            Outcome::Moved => Err(impossible()),
+        }
+    }
+
     /// What the client is told about a conflict; `None` if this transaction has no condition that fails so.
     pub(crate) fn refusal(&self, conflict: Conflict) -> Option<Refusal> {
         let guard = self.guards.iter().map(|guard| match guard {

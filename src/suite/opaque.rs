@@ -320,6 +320,21 @@ impl AwaitedLogin {
     }
 }
 
+// A login between KE2 and KE3 goes from node to node inside of a sealed session.
+impl Serialize for AwaitedLogin {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_bytes(&Zeroizing::new(self.0.serialize()))
+    }
+}
+
+impl<'de> Deserialize<'de> for AwaitedLogin {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let bytes = <&[u8]>::deserialize(deserializer)?;
+        let login = ServerLogin::deserialize(bytes).map_err(serde::de::Error::custom)?;
+        Ok(Self(Box::new(login)))
+    }
+}
+
 // `opaque-ke` takes its randomness through the rand_core of its generation; the step's draw serves it.
 impl RngCore for Draw {
     fn next_u32(&mut self) -> u32 {

@@ -4,7 +4,7 @@ use alloc::vec::Vec;
 use core::convert::Infallible;
 
 use super::{MemoryStore, Store};
-use crate::storage::{Change, Conflict, Found, Outcome, Query, Transaction};
+use crate::storage::{Advance, Change, Conflict, Found, Outcome, Query, Transaction};
 
 /// How a store breaks the contract.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,11 +25,13 @@ pub enum Breakage {
     LostHead,
     /// Puts a vault head in the place of the newest.
     ReplacedHead,
+    /// Takes a step of a fleet's session that has moved on.
+    StaleSession,
 }
 
 impl Breakage {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::LostWrite,
         Self::DoubleCharge,
         Self::TornBatch,
@@ -38,6 +40,7 @@ impl Breakage {
         Self::OverwrittenId,
         Self::LostHead,
         Self::ReplacedHead,
+        Self::StaleSession,
     ];
 }
 
@@ -118,6 +121,14 @@ impl Store for BrokenStore {
                     {
                         row.epoch = epoch.saturating_sub(1);
                     }
+                }
+                self.inner.apply(transaction)
+            }
+            Breakage::StaleSession => {
+                if let Some(Advance { session_id, from, .. }) = &transaction.advance
+                    && let Some(row) = self.inner.sessions.get_mut(session_id)
+                {
+                    row.session.version = *from;
                 }
                 self.inner.apply(transaction)
             }

@@ -3,6 +3,7 @@
 
 mod custody;
 mod heads;
+mod sessions;
 
 use alloc::format;
 use alloc::string::{String, ToString};
@@ -41,7 +42,7 @@ impl core::error::Error for Failure {}
 /// # Errors
 /// The first [`Failure`].
 pub fn conformance<S: Store>(mut make: impl FnMut() -> S) -> Result<usize, Failure> {
-    let checks: [(&'static str, Check<S>); 25] = [
+    let checks: [(&'static str, Check<S>); 28] = [
         ("an account is made whole, and found under its own name alone", account_is_found),
         ("a name and a user ID are given once", account_is_unique),
         ("an account that was made by the same request counts as repeated", account_repeats),
@@ -67,6 +68,9 @@ pub fn conformance<S: Store>(mut make: impl FnMut() -> S) -> Result<usize, Failu
         ("a purged secret leaves nothing behind", custody::purge_is_complete),
         ("a deleted account leaves its attempts alone behind", custody::account_is_deleted),
         ("the audit trail is read by place, within its filter", custody::trail_is_read),
+        ("a fleet's session has each version once", sessions::advance_one_by_one),
+        ("a fleet's session is written with every outcome", sessions::advance_with_every_outcome),
+        ("a step of a session that has moved on writes nothing", sessions::moved_writes_nothing),
     ];
     for (check, run) in &checks {
         run(&mut Probe { store: make() }).map_err(|problem| Failure { check, problem })?;
@@ -133,18 +137,18 @@ fn create(name: &str, number: u8, session: u8) -> Result<Transaction, String> {
         head: head(0, number)?,
     };
     let audit = Some(entry(user(number), session, 1, true));
-    Ok(Transaction { guards: vec![], changes: vec![change], audit, otherwise: None })
+    Ok(Transaction { advance: None, guards: vec![], changes: vec![change], audit, otherwise: None })
 }
 
 fn charge(number: u64) -> Transaction {
     let change = Change::ChargeAttempt { counter: counter(), window_ends: window(number), limit: LIMIT };
-    Transaction { guards: vec![], changes: vec![change], audit: None, otherwise: None }
+    Transaction { advance: None, guards: vec![], changes: vec![change], audit: None, otherwise: None }
 }
 
 fn refund(number: u64, seen: u32, session: u8) -> Transaction {
     let change = Change::RefundAttempt { counter: counter(), window_ends: window(number), seen };
     let audit = Some(entry(user(1), session, 1, true));
-    Transaction { guards: vec![], changes: vec![change], audit, otherwise: None }
+    Transaction { advance: None, guards: vec![], changes: vec![change], audit, otherwise: None }
 }
 
 /// Stores records under key IDs, guarded on credential 1 of user 1.
@@ -158,6 +162,7 @@ fn store(records: &[(u8, u64)], session: u8, sequence: u64) -> Result<Transactio
 /// These changes, guarded on credential 1 of user 1.
 fn guarded(changes: Vec<Change>, session: u8, sequence: u64) -> Transaction {
     Transaction {
+        advance: None,
         guards: vec![Guard::Credential { user_id: user(1), credential: credential(1) }],
         changes,
         audit: Some(entry(user(1), session, sequence, true)),
@@ -178,7 +183,7 @@ fn head(epoch: u64, number: u8) -> Result<Record, String> {
 fn append(user_id: UserId, epoch: u64, number: u8, sequence: u64) -> Result<Transaction, String> {
     let change = Change::AppendHead { user_id, epoch, head: head(epoch, number)? };
     let audit = Some(entry(user_id, 9, sequence, true));
-    Ok(Transaction { guards: vec![], changes: vec![change], audit, otherwise: None })
+    Ok(Transaction { advance: None, guards: vec![], changes: vec![change], audit, otherwise: None })
 }
 
 /// Where an account stands under its first credential.

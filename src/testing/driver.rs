@@ -92,7 +92,7 @@ impl<S: Store> InMemoryServer<S> {
 }
 
 /// The embedder's whole loop.
-fn drive<S: Store>(
+pub(super) fn drive<S: Store>(
     session: &mut ServerSession,
     store: &mut S,
     message: ClientMessage,

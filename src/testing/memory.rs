@@ -7,9 +7,10 @@ use core::convert::Infallible;
 use core::ops::Bound;
 
 use super::Store;
-use crate::id::{AccountName, CounterId, CredentialId, KeyId, Timestamp, UserId};
+use crate::id::{AccountName, CounterId, CredentialId, KeyId, SessionId, Timestamp, UserId};
 use crate::storage::{
-    Attempts, AuditEntry, Change, Conflict, Found, Guard, Outcome, Query, Record, Standing, Transaction,
+    Advance, Attempts, AuditEntry, Change, Conflict, Found, Guard, Outcome, Query, Record, Standing, StoredSession,
+    Transaction,
 };
 
 /// The greatest key ID.
@@ -28,6 +29,8 @@ pub struct MemoryStore {
     pub gone: BTreeSet<UserId>,
     /// Vault heads by user and epoch.
     pub heads: BTreeMap<(UserId, u64), Vec<u8>>,
+    /// The sessions of a fleet.
+    pub sessions: BTreeMap<SessionId, SessionRow>,
     /// Audit entries by [`AuditEntry::key`].
     pub audit: BTreeMap<[u8; 57], AuditEntry>,
 }
@@ -45,6 +48,15 @@ pub struct AccountRow {
     pub record: Vec<u8>,
 }
 
+/// A session of a fleet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SessionRow {
+    /// The session.
+    pub session: StoredSession,
+    /// When it can be purged.
+    pub expires: Timestamp,
+}
+
 impl MemoryStore {
     /// An empty store.
     #[must_use]
@@ -52,8 +64,10 @@ impl MemoryStore {
         Self::default()
     }
 
-    /// Drops the counters whose window has ended: a database does this by itself, or in a job.
+    /// Drops the counters whose window has ended, and the sessions that have expired: a database does this by itself, or in a
+    /// job.
     pub fn purge(&mut self, now: Timestamp) {
+        self.sessions.retain(|_, row| row.expires > now);
         self.attempts.retain(|_, attempts| attempts.window_ends > now);
     }
 
@@ -227,6 +241,7 @@ impl Store for MemoryStore {
                 let standing = self.standing(query.user_id());
                 query.found(standing, page.map(|record| record.as_bytes().to_vec()).collect())
             }
+            Query::Session(query) => query.found(self.sessions.get(&query.session_id()).map(|row| row.session.clone())),
             Query::Heads(query) => {
                 let (user_id, standing) = (query.user_id(), self.standing(query.user_id()));
                 let range = self.heads.range((user_id, query.first(standing))..=(user_id, u64::MAX));
@@ -236,26 +251,45 @@ impl Store for MemoryStore {
         })
     }
 
-    /// The four steps that [`Transaction`] prescribes, in its order.
+    /// Step 0 of those that [`Transaction`] prescribes, around the others.
     fn apply(&mut self, transaction: &Transaction) -> Result<Outcome, Infallible> {
-        let Transaction { guards, changes, audit, otherwise } = transaction;
+        let Some(Advance { session_id, from, sealed, expires }) = &transaction.advance else {
+            return Ok(self.apply_rest(transaction));
+        };
+        if self.sessions.get(session_id).map_or(0, |row| row.session.version) != *from {
+            return Ok(Outcome::Moved);
+        }
+        let outcome = self.apply_rest(transaction);
+        let resolution =
+            transaction.resolution(outcome).map_or_else(|_| Vec::new(), |record| record.as_bytes().to_vec());
+        let (version, sealed) = (from.saturating_add(1), sealed.as_bytes().to_vec());
+        let session = StoredSession { version, sealed, resolution };
+        self.sessions.insert(*session_id, SessionRow { session, expires: *expires });
+        Ok(outcome)
+    }
+}
+
+impl MemoryStore {
+    /// Steps 1 to 4, in their order.
+    fn apply_rest(&mut self, transaction: &Transaction) -> Outcome {
+        let Transaction { guards, changes, audit, otherwise, .. } = transaction;
         if audit.as_ref().is_some_and(|entry| self.audit.contains_key(&entry.key())) {
-            return Ok(Outcome::Repeated);
+            return Outcome::Repeated;
         }
         let guarded = guards.iter().try_for_each(|guard| self.check_guard(guard));
         if let Err(conflict) = guarded.and_then(|()| changes.iter().try_for_each(|change| self.check_change(change))) {
             if conflict != Conflict::Head {
                 self.log(otherwise.as_ref());
             }
-            return Ok(Outcome::Conflict(conflict));
+            return Outcome::Conflict(conflict);
         }
         if self.is_stored(changes) {
-            return Ok(Outcome::Repeated);
+            return Outcome::Repeated;
         }
         for change in changes {
             self.write(change);
         }
         self.log(audit.as_ref());
-        Ok(Outcome::Applied)
+        Outcome::Applied
     }
 }

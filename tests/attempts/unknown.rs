@@ -55,7 +55,7 @@ impl Store for Watched {
     }
 
     fn apply(&mut self, transaction: &Transaction) -> Result<Outcome, Self::Error> {
-        let Transaction { guards, changes, audit, otherwise } = transaction;
+        let Transaction { guards, changes, audit, otherwise, .. } = transaction;
         self.accesses.push(Access::Write {
             guards: guards.len(),
             changes: changes.iter().map(discriminant).collect(),

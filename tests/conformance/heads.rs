@@ -70,7 +70,7 @@ fn torn(
 
 fn write_part(store: &mut MemoryStore, transaction: &Transaction, part: fn(&Change) -> bool) {
     let changes = transaction.changes.iter().filter(|change| part(change)).cloned().collect();
-    store.apply(&Transaction { guards: vec![], changes, audit: None, otherwise: None }).unwrap();
+    store.apply(&Transaction { advance: None, guards: vec![], changes, audit: None, otherwise: None }).unwrap();
 }
 
 /// Without the guards on heads, or with others in their place.
@@ -85,7 +85,7 @@ fn guarded(store: &mut MemoryStore, transaction: &Transaction, instead: fn(u64, 
         Guard::Credential { .. } => Some(guard.clone()),
     };
     let guards = transaction.guards.iter().filter_map(guard).collect();
-    store.apply(&Transaction { guards, ..transaction.clone() }).unwrap()
+    store.apply(&Transaction { advance: None, guards, ..transaction.clone() }).unwrap()
 }
 
 fn is_head(change: &Change) -> bool {

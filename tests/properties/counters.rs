@@ -115,7 +115,8 @@ fn entry(request: u64) -> AuditEntry {
 }
 
 fn transaction(event: &Event) -> Option<Transaction> {
-    let unguarded = |change, audit| Transaction { guards: vec![], changes: vec![change], audit, otherwise: None };
+    let unguarded =
+        |change, audit| Transaction { advance: None, guards: vec![], changes: vec![change], audit, otherwise: None };
     match *event {
         Event::Charge { counter, window, limit } => {
             let window_ends = Timestamp::from_millis(window);
@@ -129,7 +130,7 @@ fn transaction(event: &Event) -> Option<Transaction> {
         Event::Guarded(ref change) => {
             let (user_id, credential) = (UserId::from_bytes([1; 16]), CredentialId::from_bytes([1; 32]));
             let guards = vec![Guard::Credential { user_id, credential }];
-            transaction(change).map(|transaction| Transaction { guards, ..transaction })
+            transaction(change).map(|transaction| Transaction { advance: None, guards, ..transaction })
         }
         Event::Purge { .. } => None,
     }

@@ -345,6 +345,7 @@ fn is_possible(transaction: &Transaction, outcome: Outcome) -> bool {
     match outcome {
         Outcome::Applied => true,
         Outcome::Repeated => audit.is_some(),
+        Outcome::Moved => transaction.advance.is_some(),
         Outcome::Conflict(Conflict::Credential) => guards.iter().any(|guard| matches!(guard, Guard::Credential { .. })),
         Outcome::Conflict(Conflict::NameTaken | Conflict::UserIdTaken) => {
             has(|change| matches!(change, Change::CreateAccount { .. }))

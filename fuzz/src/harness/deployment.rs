@@ -171,7 +171,8 @@ impl Deployment {
                     assert!(!trace.read && trace.transaction.is_none(), "more than one read, or one after a write");
                     trace.read = true;
                     if mishap == (Mishap::Denied { read: true }) {
-                        return read.deny().map_err(Failure::Protocol);
+                        step = read.deny().map_err(Failure::Protocol)?;
+                        continue;
                     }
                     let (found, is_honest) = self.read(read.query(), mishap).ok_or(Failure::Dropped)?;
                     trace.misread = !is_honest;
@@ -188,7 +189,8 @@ impl Deployment {
                 }
                 Step::Write(write) => {
                     if mishap == (Mishap::Denied { read: false }) {
-                        return write.deny().map_err(Failure::Protocol);
+                        step = write.deny().map_err(Failure::Protocol)?;
+                        continue;
                     }
                     let outcome = self.write(write.transaction(), mishap, trace).ok_or(Failure::Dropped)?;
                     return write.settle(outcome).map_err(Failure::Protocol);
@@ -250,6 +252,7 @@ impl Deployment {
                 let later = self.store.heads.range((user_id, query.first(standing))..=(user_id, u64::MAX));
                 query.found(standing, later.take(query.limit().into()).filter_map(|(_, head)| alter(head)).collect())
             }
+            Query::Session(_) => panic!("no session of one node is stored"),
         }
     }
 

@@ -33,11 +33,11 @@ fn purge(ids: &[u8], session: u8, sequence: u64) -> Transaction {
 /// A secret of some user's, who needs no account.
 fn store_for(user_id: UserId, id: u8, number: u64) -> Result<Transaction, String> {
     let change = Change::StoreSecret { user_id, key_id: key_id(id), record: record(number)? };
-    Ok(Transaction { guards: vec![], changes: vec![change], audit: None, otherwise: None })
+    Ok(Transaction { advance: None, guards: vec![], changes: vec![change], audit: None, otherwise: None })
 }
 
 fn log(entry: &AuditEntry) -> Transaction {
-    Transaction { guards: vec![], changes: vec![], audit: Some(entry.clone()), otherwise: None }
+    Transaction { advance: None, guards: vec![], changes: vec![], audit: Some(entry.clone()), otherwise: None }
 }
 
 impl<S: Store> Probe<S> {

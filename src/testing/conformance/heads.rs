@@ -120,6 +120,7 @@ pub(super) fn repeat_leaves_head<S: Store>(probe: &mut Probe<S>) -> Result<(), S
 pub(super) fn are_guarded<S: Store>(probe: &mut Probe<S>) -> Result<(), String> {
     let conflict = Outcome::Conflict(Conflict::Head);
     let at = |number, epoch, sequence| Transaction {
+        advance: None,
         guards: vec![Guard::Head { user_id: user(number), epoch }],
         changes: vec![],
         audit: Some(entry(user(1), 3, sequence, true)),
@@ -137,6 +138,7 @@ pub(super) fn are_guarded<S: Store>(probe: &mut Probe<S>) -> Result<(), String> 
 
 pub(super) fn guards_stand_alone<S: Store>(probe: &mut Probe<S>) -> Result<(), String> {
     let alone = |number| Transaction {
+        advance: None,
         guards: vec![Guard::Credential { user_id: user(1), credential: credential(number) }],
         changes: vec![],
         audit: None,
