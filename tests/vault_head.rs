@@ -399,4 +399,10 @@ fn what_is_left_of_a_vault_that_is_not_right_can_be_salvaged() {
     assert_eq!((left[0].key_id, left[0].public, left.len()), (kept.key_id, kept.public, 1));
     assert_eq!(world.retrieve(&mut session, &[kept.key_id]).unwrap().unwrap().len(), 1);
     assert_eq!(error(world.list(&mut session)), count, "salvaging makes nothing right");
+    // One that doesn't open doesn't keep the rest from being saved.
+    let damaged = world.secret(&mut session, Kind::Bytes(32)).key_id;
+    *world.server.store.secrets.get_mut(&(session.user_id(), damaged)).unwrap().last_mut().unwrap() ^= 1;
+    assert_eq!(error(world.list(&mut session)), PeerFault::DamagedSecret { key_id: damaged }.into());
+    let exchange = session.salvage().unwrap();
+    assert_eq!(world.run(exchange).unwrap().unwrap(), left);
 }

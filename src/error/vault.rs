@@ -3,7 +3,8 @@
 use core::fmt;
 
 /// How the vault that the server shows differs from the one that the person's devices left there. Each is the server's
-/// doing, its database's or its backup's: no crash and no race of honest devices looks like this.
+/// doing, its database's or its backup's: no crash and no race of honest devices looks like this. (The pin of an account that
+/// was deleted is another vault's, whoever registers the name again: forget it with the account.)
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum VaultFault {

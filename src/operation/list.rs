@@ -98,7 +98,7 @@ impl ClientSession {
     /// Starts to list what is left of a vault that isn't right any more ([`VaultFault`]), so that a person can save it.
     ///
     /// **Nothing shows that this list is complete, or new.** Each secret in it is the person's own all the same: its record
-    /// was opened. There is nothing to settle: no head is taken over.
+    /// was opened. What doesn't open is left out. There is nothing to settle: no head is taken over.
     ///
     /// # Errors
     /// [`CallerFault::Unsettled`], [`CallerFault::SequenceExhausted`].
@@ -189,7 +189,13 @@ impl List {
         let mut last = self.after;
         let mut listed = Vec::with_capacity(secrets.len());
         for sealed in &secrets {
-            let (key_id, header) = (self.vault.verify(sealed)?, &sealed.header);
+            let key_id = match self.vault.verify(sealed) {
+                Ok(key_id) => key_id,
+                // What doesn't open must not keep the rest from being saved.
+                Err(_) if !self.verified => continue,
+                Err(error) => return Err(error),
+            };
+            let header = &sealed.header;
             if last.is_some_and(|last| key_id <= last) {
                 return Err(PeerFault::Mismatch("order of secrets").into());
             }
