@@ -161,7 +161,7 @@ fn rule_22_a_late_retry_of_the_pending_secrets_stores_nothing() {
         assert_eq!(world.store(&mut later, &by_hand).unwrap(), Err(taken), "nor anything of its batch");
         let honest = later.store(&fresh).unwrap();
         let Request::Store(store::Request { head, .. }) = request(&world, &honest) else { panic!("no store") };
-        let request = Request::Store(store::Request { secrets, head });
+        let request = Request::Store(store::Request { secrets: secrets.into(), head });
         assert_eq!(ask(&mut world, &mut later, &request), Reply::Refused(taken), "under the right head too");
     }
     assert_eq!((&world.server.store.secrets, &world.server.store.heads), (&secrets, &heads));

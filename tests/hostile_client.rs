@@ -32,7 +32,7 @@ fn unsent(world: &mut World, session: &mut ClientSession, kinds: &[Kind]) -> Vec
 
 /// The head is the right one for a vault that nothing was stored in: it is the secrets that are wrong.
 fn store(secrets: Vec<SealedSecret>) -> Request {
-    Request::Store(store::Request { secrets, head: blank_head(1) })
+    Request::Store(store::Request { secrets: secrets.into(), head: blank_head(1) })
 }
 
 fn retrieve(key_ids: Vec<KeyId>) -> Request {
@@ -295,7 +295,7 @@ fn rule_21_a_change_with_a_head_of_any_number_but_the_next_changes_nothing() {
     let before = world.server.store.clone();
     for epoch in [0, 1, 2, 4, 5, u64::MAX] {
         for request in [
-            Request::Store(store::Request { secrets: secrets.clone(), head: blank_head(epoch) }),
+            Request::Store(store::Request { secrets: secrets.clone().into(), head: blank_head(epoch) }),
             Request::Delete(delete::Request { key_ids: key_ids.clone(), head: blank_head(epoch) }),
             Request::DeleteAccount(delete_account::Request { head: Some(blank_head(epoch)) }),
         ] {
@@ -305,7 +305,7 @@ fn rule_21_a_change_with_a_head_of_any_number_but_the_next_changes_nothing() {
             assert_eq!(MemoryStore { audit: before.audit.clone(), ..world.server.store.clone() }, before, "{epoch}");
         }
     }
-    let next = Request::Store(store::Request { secrets, head: blank_head(3) });
+    let next = Request::Store(store::Request { secrets: secrets.into(), head: blank_head(3) });
     assert!(matches!(ask(&mut world, &mut session, &next), Reply::Store(_)));
 }
 

@@ -119,7 +119,7 @@ fn rule_13_a_second_plaintext_under_a_stored_header_is_a_conflict() {
     let first_head = device.head_with(&device.first_head, &[key_id], session.session_id(), 3);
     let second_head = device.head_with(&first_head, &[key_id], session.session_id(), 4);
     let store = |secret: &SealedSecret, head: &SealedHead| {
-        Request::Store(store::Request { secrets: vec![secret.clone()], head: Box::new(head.clone()) })
+        Request::Store(store::Request { secrets: vec![secret.clone()].into(), head: Box::new(head.clone()) })
     };
     let stored = Reply::Store(store::Reply { key_ids: vec![key_id], repeated: false });
     assert_eq!(ask(&mut world, &mut session, &store(&first, &first_head)), stored);
@@ -139,7 +139,7 @@ fn rule_16_a_request_has_one_spelling_inside_its_frame_too() {
     let head = Box::new(device.head_with(&device.first_head, &key_ids, line.session_id, 3));
     let requests = [
         Request::Generate(generate::Request { kinds: vec![Kind::Bytes(300), Kind::Ed25519] }),
-        Request::Store(store::Request { secrets: vec![secret], head }),
+        Request::Store(store::Request { secrets: vec![secret].into(), head }),
         Request::Retrieve(retrieve::Request { key_ids }),
         Request::Heads(heads::Request { from: Some(300) }),
     ];
@@ -203,7 +203,7 @@ fn the_vault_heads_of_the_page_and_of_the_client_are_one_chain() {
     let own = device.seal(header(user_id, Kind::Bytes(3), &[], [0; 32]), b"abc");
     let own_id = own.header.key_id();
     let head = device.head_with(&removed, &[own_id], line.session_id, 2);
-    let request = Request::Store(store::Request { secrets: vec![own], head: Box::new(head.clone()) });
+    let request = Request::Store(store::Request { secrets: vec![own].into(), head: Box::new(head.clone()) });
     let answer = world.send(&line.frame(2, &postcard::to_allocvec(&request).unwrap())).unwrap();
     let stored = Reply::Store(store::Reply { key_ids: vec![own_id], repeated: false });
     assert_eq!(hostile::read_reply(&world, &answer), stored);

@@ -150,12 +150,11 @@ fn only_a_whole_batch_counts_as_stored_before() {
     let pending = world.generate(&mut session, &KINDS).unwrap().unwrap();
     world.store(&mut session, &pending).unwrap().unwrap();
     let fresh = world.generate(&mut session, &[Kind::Ed25519]).unwrap().unwrap();
-    let [mut mixed, other] = [&pending, &fresh].map(|pending| store_request(&world, &mut session, pending));
-    mixed.secrets.truncate(1);
+    let [mixed, other] = [&pending, &fresh].map(|pending| store_request(&world, &mut session, pending));
     let stays = session.pin();
     let key_ids: Vec<_> = pending.key_ids().take(1).chain(fresh.key_ids()).collect();
-    let secrets = [mixed.secrets, other.secrets].concat();
-    let request = Request::Store(store::Request { secrets, head: other.head });
+    let secrets = [&mixed.secrets[..1], &other.secrets].concat();
+    let request = Request::Store(store::Request { secrets: secrets.into(), head: other.head });
     let exchange = hostile::request(&mut session, &request).unwrap();
     let reply = Reply::Store(store::Reply { key_ids, repeated: false });
     assert_eq!(world.run(exchange).unwrap(), Ok(reply));

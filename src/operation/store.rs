@@ -18,8 +18,8 @@ use crate::kind::{Kind, PublicComponent};
 /// Secrets to store: 1 to 256, no two with the same key ID.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Request {
-    /// Header and ciphertext of each.
-    pub secrets: Vec<SealedSecret>,
+    /// Header and ciphertext of each, shared: a request may be made again, under another head.
+    pub secrets: Arc<Vec<SealedSecret>>,
     /// The vault's next head.
     pub head: Box<SealedHead>,
 }
@@ -182,7 +182,7 @@ impl Amend for Store {
     }
 
     fn request(&self, head: Box<SealedHead>) -> super::Request {
-        super::Request::Store(Request { secrets: self.pending.secrets.to_vec(), head })
+        super::Request::Store(Request { secrets: Arc::clone(&self.pending.secrets), head })
     }
 
     fn was_made_before(&self, reply: &super::Reply) -> bool {
@@ -240,7 +240,8 @@ impl Serve for Request {
             let record = Record::encode(&SecretRecord::Live(secret))?;
             Ok(Change::StoreSecret { user_id: context.user_id, key_id: *key_id, record })
         };
-        let mut changes = self.secrets.into_iter().zip(&key_ids).map(store).collect::<Result<Vec<_>, Error>>()?;
+        let secrets = Arc::unwrap_or_clone(self.secrets);
+        let mut changes = secrets.into_iter().zip(&key_ids).map(store).collect::<Result<Vec<_>, Error>>()?;
         changes.push(context.append(&self.head)?);
         let transaction = Transaction {
             advance: None,

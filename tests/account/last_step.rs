@@ -75,7 +75,7 @@ fn a_secret_that_is_stored_between_the_last_steps_read_and_its_write_goes_too() 
     let mut exchange = session.delete_account().unwrap();
     assert_eq!(step(&mut world, &mut exchange), None);
     let before = world.server.store.clone();
-    let late = Request::Store(store::Request { secrets: sealed(&pending), head: blank_head(3) });
+    let late = Request::Store(store::Request { secrets: sealed(&pending).into(), head: blank_head(3) });
     assert!(matches!(ask(&mut world, &mut other, &late), Reply::Store(store::Reply { repeated: false, .. })));
     let stored = std::mem::replace(&mut world.server.store, before);
     assert_eq!((stored.secrets.len(), stored.heads.len()), (1, 4));

@@ -147,7 +147,7 @@ impl Damage {
         }
         is_acceptable &= !matches!(self, Self::Emptied | Self::Doubled | Self::Shortened | Self::Lengthened);
         is_acceptable &= secrets.iter().all(|secret| secret.header.user_id() == user_id);
-        Some(Forged { request: Request::Store(store::Request { secrets, head }), is_acceptable })
+        Some(Forged { request: Request::Store(store::Request { secrets: secrets.into(), head }), is_acceptable })
     }
 }
 
@@ -175,8 +175,8 @@ fn store_heavy(user_id: UserId, seed: u8, head: Box<SealedHead>) -> Forged {
         let bytes = [&[1][..], user_id.as_bytes(), &kind, &[0], &[seed; 32], &[0, index], &[0; 32]].concat();
         SealedSecret { header: Header::from_bytes(&bytes).unwrap(), ciphertext: vec![seed; 65_536 + 16] }
     };
-    let secrets = (0..8).map(secret).collect();
-    Forged { request: Request::Store(store::Request { secrets, head }), is_acceptable: true }
+    let secrets: Vec<_> = (0..8).map(secret).collect();
+    Forged { request: Request::Store(store::Request { secrets: secrets.into(), head }), is_acceptable: true }
 }
 
 /// The parts of pending secrets, from their encoding: behind the version, before the head that they were made at.
