@@ -47,8 +47,8 @@ pub(crate) struct Effect {
     /// The reply: to the write if it is applied, or without one. A conflict's is the refusal that
     /// [`Transaction::refusal`] says.
     pub(crate) applied: Reply,
-    /// The reply to a write that had been applied before.
-    pub(crate) repeated: Reply,
+    /// The reply to a write that had been applied before, if it is another.
+    pub(crate) repeated: Option<Reply>,
     /// What becomes of the session's credential, unless the request is refused.
     pub(crate) credential: Becomes,
 }
@@ -67,8 +67,7 @@ pub(crate) enum Becomes {
 impl Effect {
     /// A reply without a write.
     pub(crate) fn reply(reply: Reply) -> Self {
-        let repeated = Reply::Refused(Refusal::Denied);
-        Self { transaction: None, applied: reply, repeated, credential: Becomes::Same }
+        Self { transaction: None, applied: reply, repeated: None, credential: Becomes::Same }
     }
 
     /// A refusal without a write.
@@ -78,7 +77,7 @@ impl Effect {
 
     /// A write, and the same reply whether it is applied now or was before.
     pub(crate) fn write(transaction: Transaction, reply: Reply) -> Self {
-        Self { transaction: Some(transaction), repeated: reply.clone(), applied: reply, credential: Becomes::Same }
+        Self { transaction: Some(transaction), applied: reply, repeated: None, credential: Becomes::Same }
     }
 }
 

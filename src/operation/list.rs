@@ -280,7 +280,7 @@ impl Serve for Request {
             otherwise: None,
         };
         // What was read now is not what was read before the entry was written: nothing has compared its epoch.
-        let repeated = super::Reply::Refused(Refusal::HeadMoved);
+        let repeated = Some(super::Reply::Refused(Refusal::HeadMoved));
         Ok(Effect { repeated, ..Effect::write(transaction, reply) })
     }
 }

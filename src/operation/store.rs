@@ -251,6 +251,6 @@ impl Serve for Request {
             otherwise: Some(context.audit(Action::Store, false, key_ids.clone())),
         };
         let reply = |repeated| super::Reply::Store(Reply { key_ids: key_ids.clone(), repeated });
-        Ok(Effect { repeated: reply(true), ..Effect::write(transaction, reply(false)) })
+        Ok(Effect { repeated: Some(reply(true)), ..Effect::write(transaction, reply(false)) })
     }
 }

@@ -197,10 +197,9 @@ impl ServerSession {
             ) => {
                 let contents = (upload, wrap, &*head);
                 let transaction = registering.serve_upload((session_id, fingerprint), now, contents, transcript)?;
-                let registered = || Answer::Plain(ServerMessage::Registered { session_id });
+                let applied = Answer::Plain(ServerMessage::Registered { session_id });
                 let next = Some(State::Ended);
-                let endings =
-                    Endings { next, applied: registered(), repeated: registered(), credential: Becomes::Same };
+                let endings = Endings { next, applied, repeated: None, credential: Becomes::Same };
                 turn(self, 1).write(transaction, endings)
             }
             (State::AwaitingKe3(awaiting), ClientMessage::LoginFinish { .. }) if now > awaiting.until => {
@@ -210,8 +209,8 @@ impl ServerSession {
                 let (open, transaction, welcome) =
                     awaiting.serve(&self.server, (session_id, fingerprint), now, &ke3)?;
                 let next = Some(State::Open(Box::new(open)));
-                let (applied, repeated) = (Answer::Sealed(welcome.clone()), Answer::Sealed(welcome));
-                let endings = Endings { next, applied, repeated, credential: Becomes::Same };
+                let applied = Answer::Sealed(welcome);
+                let endings = Endings { next, applied, repeated: None, credential: Becomes::Same };
                 turn(self, 1).write(transaction, endings)
             }
             _ => Err(PeerFault::OutOfOrder.into()),

@@ -87,7 +87,8 @@ pub(super) enum Work {
 pub(super) struct Endings {
     pub(super) next: Option<State>,
     pub(super) applied: Answer,
-    pub(super) repeated: Answer,
+    /// If it is another than to a write that is applied.
+    pub(super) repeated: Option<Answer>,
     pub(super) credential: Becomes,
 }
 
@@ -117,7 +118,7 @@ impl Endings {
     fn answer(self, session_id: SessionId, resolution: Resolution) -> (Option<State>, Answer, Becomes) {
         let answer = match resolution {
             Resolution::Applied => self.applied,
-            Resolution::Repeated => self.repeated,
+            Resolution::Repeated => self.repeated.unwrap_or(self.applied),
             Resolution::Refused(refusal) => self.applied.refuse(session_id, refusal),
         };
         (self.next, answer, self.credential)
@@ -153,7 +154,7 @@ impl<'s> Turn<'s> {
     /// Serves the request of a frame, from its read on.
     fn go_on(self, request: Request, found: Option<Found>) -> Result<Step<'s>, Error> {
         let Effect { transaction, applied, repeated, credential } = request.serve(&self.context()?, found)?;
-        let (applied, repeated) = (Answer::Sealed(applied), Answer::Sealed(repeated));
+        let (applied, repeated) = (Answer::Sealed(applied), repeated.map(Answer::Sealed));
         match transaction {
             None => self.reply(None, applied, credential),
             Some(transaction) => self.write(transaction, Endings { next: None, applied, repeated, credential }),
@@ -193,7 +194,7 @@ impl<'s> Turn<'s> {
     /// A reply; in a fleet, after a write of nothing but the session's next version.
     pub(super) fn reply(self, next: Option<State>, answer: Answer, credential: Becomes) -> Result<Step<'s>, Error> {
         if self.session.server.fleet().is_some() {
-            let endings = Endings { next, repeated: answer.clone(), applied: answer, credential };
+            let endings = Endings { next, applied: answer, repeated: None, credential };
             return self.write(Transaction::default(), endings);
         }
         Ok(Step::Reply(self.commit(next, answer, credential)?))
@@ -313,8 +314,7 @@ impl<'s> Read<'s> {
                 let next = Some(State::AwaitingKe3(Box::new(awaiting)));
                 let response = Answer::Plain(response);
                 // A lone charge can't be recognised as repeated: Write::settle refuses that outcome.
-                let repeated = Answer::refused_plainly(turn.session_id);
-                let credential = Becomes::Same;
+                let (repeated, credential) = (None, Becomes::Same);
                 turn.write(transaction, Endings { next, applied: response, repeated, credential })
             }
         }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use getrandom::SysRng;
 use key_server::client::{ClientError, Connection};
 use keystow::client::Operation;
-use keystow::{ClientSession, Exchange, KeyId, Kind, PendingSecrets, VaultPin};
+use keystow::{CallerFault, ClientSession, Error, Exchange, KeyId, Kind, PendingSecrets, VaultPin};
 use rand_core::UnwrapErr;
 
 use crate::book::{Account, PASSWORD};
@@ -29,6 +29,7 @@ pub struct Device {
     /// The secrets that were made here and are stored: two devices of an account don't delete each other's.
     own: Vec<KeyId>,
     session: Option<ClientSession>,
+    given_up: Option<Instant>,
 }
 
 /// How an exchange ended.
@@ -41,7 +42,7 @@ enum End<T> {
 impl Device {
     pub fn new(account: Arc<Account>, connection: Connection, chance: Chance) -> Self {
         let pin = account.first_pin;
-        Self { account, connection, pin, chance, made: BTreeSet::new(), own: Vec::new(), session: None }
+        Self { account, connection, pin, chance, made: BTreeSet::new(), own: Vec::new(), session: None, given_up: None }
     }
 
     /// Works until `end`; gives what no client may ever see.
@@ -50,9 +51,20 @@ impl Device {
             if Instant::now() >= end {
                 break;
             }
-            self.round().await.map_err(|error| format!("{}, round {round}: {error:?}", self.account.name))?;
+            match self.round().await {
+                Err(ClientError::Protocol(Error::Caller(CallerFault::Unsettled))) if self.just_gave_up() => {
+                    tokio::time::sleep(Duration::from_millis(1)).await;
+                }
+                done => done.map_err(|error| format!("{}, round {round}: {error:?}", self.account.name))?,
+            }
         }
         Ok(())
+    }
+
+    /// An exchange that was given up while it took an answer in is dropped when it has done so, on a thread of its own: until
+    /// then the session refuses the next one.
+    fn just_gave_up(&self) -> bool {
+        self.given_up.is_some_and(|when| when.elapsed() < Duration::from_secs(10))
     }
 
     async fn round(&mut self) -> Result<(), ClientError> {
@@ -101,6 +113,7 @@ impl Device {
             Ok(Err(error)) => Err(error),
             Err(_) => {
                 book.counts.cut_off += 1;
+                self.given_up = Some(Instant::now());
                 Ok(End::Unknown)
             }
         }
