@@ -161,7 +161,7 @@ pub use operation::register::Registered;
 pub use operation::retrieve::RetrievedSecret;
 pub use operation::store::{NewSecret, PendingSecrets};
 pub use secret::{Secret, SecretBytes};
-pub use server::{FleetKey, Read, Server, ServerPolicy, ServerSession, ServerSetup, Step, Write};
+pub use server::{Denied, DeniedWrite, FleetKey, Read, Server, ServerPolicy, ServerSession, ServerSetup, Step, Write};
 pub use suite::KsfProfile;
 pub use suite::opaque::OpaqueMessage;
 pub use trail::{Action, AuditAbout, AuditEntry, AuditFilter, AuditPlace};

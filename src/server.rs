@@ -1,5 +1,6 @@
 //! The key server: its setup and policy, and sessions that suspend themselves around the store.
 
+mod denied;
 mod saved;
 mod session;
 mod step;
@@ -18,6 +19,7 @@ use crate::storage::{AccountRecord, Record};
 use crate::suite::opaque::{Setup, seed};
 use crate::suite::{Draw, VERSION};
 
+pub use denied::{Denied, DeniedWrite};
 pub use saved::FleetKey;
 pub(crate) use session::Open;
 pub use session::ServerSession;

@@ -312,10 +312,10 @@ fn write_denied(world: &mut World, message: &ClientMessage) -> ServerMessage {
     reply(up_to_write(session, store, message, now).deny().unwrap())
 }
 
-/// What a step of a single node comes to that needs no write.
-fn reply(step: Step<'_>) -> ServerMessage {
-    match step {
-        Step::Reply(reply) => reply,
+/// What a denial comes to on a single node.
+fn reply(denied: Denied<'_>) -> ServerMessage {
+    match denied {
+        Denied::Reply(reply) => reply,
         other => panic!("no reply: {other:?}"),
     }
 }

@@ -292,11 +292,60 @@ fn a_denied_request_is_denied_at_every_node() {
     let node = world.next_node();
     let mut loaded = world.fleet.session(node, exchange.message()).unwrap();
     let Step::Read(read) = loaded.receive(exchange.message().clone(), NOW).unwrap() else { panic!("no read") };
-    let Step::Write(write) = read.deny().unwrap() else { panic!("a fleet keeps what it denied") };
+    let Denied::Write(write) = read.deny().unwrap() else { panic!("a fleet keeps what it denied") };
     assert!(write.transaction().changes.is_empty() && write.transaction().audit.is_none());
     let outcome = world.fleet.store.apply(write.transaction()).unwrap();
     write.settle(outcome).unwrap();
     assert_eq!(world.run(exchange).map(drop), Err(Refusal::Denied));
+    // At the write too; what is kept then is the denial alone.
+    let exchange = session.delete(&[KeyId::from_bytes([0; 16])]).unwrap();
+    let before = world.fleet.store.clone();
+    step(&mut world, exchange.message(), |store, write| {
+        let Denied::Write(write) = write.deny().unwrap() else { panic!("a fleet keeps what it denied") };
+        let outcome = store.apply(write.transaction()).unwrap();
+        write.settle(outcome).unwrap();
+    });
+    assert_eq!(MemoryStore { sessions: before.sessions.clone(), ..world.fleet.store.clone() }, before);
+    assert_eq!(world.run(exchange).map(drop), Err(Refusal::Denied));
+}
+
+/// On one node its answer would be a reply at once, which nothing can deny.
+#[test]
+fn a_session_that_has_ended_is_not_brought_back_by_a_denial() {
+    let mut world = world();
+    let (_, mut session) = world.person();
+    let late = session.status().unwrap();
+    let after = NOW.after(core::time::Duration::from_secs(301));
+    let mut loaded = world.fleet.session(0, late.message()).unwrap();
+    let Step::Write(write) = loaded.receive(late.message().clone(), after).unwrap() else { panic!("no write") };
+    let Denied::Write(write) = write.deny().unwrap() else { panic!("no write") };
+    let outcome = world.fleet.store.apply(write.transaction()).unwrap();
+    write.settle(outcome).unwrap();
+    assert_eq!(world.run(late).map(drop), Err(Refusal::SessionEnded));
+    let next = session.status().unwrap();
+    assert_eq!(world.send(next.message()), Err(PeerFault::OutOfOrder.into()));
+}
+
+/// For as long as it may be asked for, and a while for repeats: 60 s here.
+#[test]
+fn a_stored_session_is_kept_as_long_as_its_state_is_good_for() {
+    let mut world = world();
+    let client = client("ada");
+    let expires = |world: &World, id| world.fleet.store.sessions[&id].expires;
+    let later = |seconds| NOW.after(core::time::Duration::from_secs(seconds));
+    let register = client.register(PASSWORD, &mut world.rng).unwrap();
+    let id = register.message().session_id().unwrap();
+    world.send(register.message()).unwrap();
+    assert_eq!(expires(&world, id), later(60 + 60), "a registration waits for its upload");
+    world.run(register).unwrap();
+    assert_eq!(expires(&world, id), later(60), "it is over");
+    let mut log_in = client.log_in(PASSWORD, None, &mut world.rng).unwrap();
+    let id = log_in.message().session_id().unwrap();
+    let answer = world.send(log_in.message()).unwrap();
+    assert_eq!(expires(&world, id), later(60 + 60), "a login waits for its KE3");
+    log_in.receive(answer).unwrap();
+    world.run(log_in).unwrap();
+    assert_eq!(expires(&world, id), later(300 + 60), "an open session may be idle");
 }
 
 #[test]

@@ -10,12 +10,12 @@ use core::fmt;
 
 use rand_core::CryptoRng;
 
-use super::session::Kept;
+use super::session::{Kept, Last, State};
 use super::step::{Asked, Endings};
 use super::{Server, ServerSession};
 use crate::codec::{MAX_MESSAGE, decode};
 use crate::error::{CallerFault, Error, RecordName};
-use crate::id::SessionId;
+use crate::id::{SessionId, Timestamp};
 use crate::secret::{Key, SecretBytes};
 use crate::storage::{Advance, Found, Record, Resolution, SessionQuery, StoredSession};
 use crate::suite::{VERSION, expand_key, label, open_secret, seal};
@@ -58,13 +58,16 @@ impl fmt::Debug for FleetKey {
     }
 }
 
-/// A session, and the step that it is in.
-type Saved = (Kept, Option<Box<(Asked, Endings)>>);
+/// A session, with its last reply or the step that it is in, which brings another.
+type Saved = (Kept, Option<Last>, Option<Box<(Asked, Endings)>>);
 
-/// `nonce = 0[4] ‖ version[8]`, `AAD = version of the protocol[1] ‖ session ID[16] ‖ version[8]`, big-endian.
+/// The number of that layout: one more whenever it changes, so that nodes of two builds refuse each other's sessions.
+const LAYOUT: u8 = 1;
+
+/// `nonce = 0[4] ‖ version[8]`, `AAD = version of the protocol[1] ‖ layout[1] ‖ session ID[16] ‖ version[8]`, big-endian.
 fn nonce_and_aad(session_id: SessionId, version: u64) -> ([u8; 12], Vec<u8>) {
     let [a, b, c, d, e, f, g, h] = version.to_be_bytes();
-    let aad = [&[VERSION][..], session_id.as_bytes(), &version.to_be_bytes()].concat();
+    let aad = [&[VERSION, LAYOUT][..], session_id.as_bytes(), &version.to_be_bytes()].concat();
     ([0, 0, 0, 0, a, b, c, d, e, f, g, h], aad)
 }
 
@@ -98,13 +101,28 @@ impl ServerSession {
         endings: &Endings,
     ) -> Result<Option<Advance>, Error> {
         let Some(key) = self.server.fleet() else { return Ok(None) };
-        let policy = self.server.policy();
-        let expires = asked.now.after(policy.idle_timeout.max(policy.handshake_timeout));
-        let sealed = key.seal(session_id, self.version.saturating_add(1), &(&self.kept, Some((asked, endings))))?;
+        let expires = self.deadline(asked, endings.next.as_ref().unwrap_or(&self.kept.state));
+        let last: Option<&Last> = None;
+        let saved = (&self.kept, last, Some((asked, endings)));
+        let sealed = key.seal(session_id, self.version.saturating_add(1), &saved)?;
         Ok(Some(Advance { session_id, from: self.version, sealed, expires }))
     }
 
-    /// Seals the session, to hand it over to another node: [`Server::import`] takes it. `None` for a session that has not
+    /// When a session in this state can be purged: when it answers no new request, and a while later, for repeats and for
+    /// clocks that differ.
+    fn deadline(&self, asked: &Asked, state: &State) -> Timestamp {
+        let policy = self.server.policy();
+        let until = match state {
+            State::Registering(registering) => registering.until,
+            State::AwaitingKe3(awaiting) => awaiting.until,
+            State::Open(open) => open.expires().min(asked.now.after(policy.idle_timeout)),
+            State::New | State::Ended => asked.now,
+        };
+        until.after(policy.handshake_timeout)
+    }
+
+    /// Seals the session, to hand it over to another node: [`Server::import`] takes it, once. (A session of a fleet is in the
+    /// store already.) `None` for a session that has not
     /// taken in a message yet: it is nobody's.
     ///
     /// # Errors
@@ -112,7 +130,7 @@ impl ServerSession {
     pub fn export(self, key: &FleetKey) -> Result<Option<(SessionId, StoredSession)>, Error> {
         let Some(session_id) = self.id else { return Ok(None) };
         let step: Option<(&Asked, &Endings)> = None;
-        let sealed = key.seal(session_id, self.version, &(&self.kept, step))?.into_vec();
+        let sealed = key.seal(session_id, self.version, &(&self.kept, &self.last, step))?.into_vec();
         Ok(Some((session_id, StoredSession { version: self.version, sealed, resolution: Vec::new() })))
     }
 }
@@ -142,16 +160,16 @@ impl Server {
         stored: &StoredSession,
     ) -> Result<ServerSession, Error> {
         let StoredSession { version, sealed, resolution } = stored;
-        let (kept, step) = key.open(session_id, *version, sealed)?;
+        let (kept, last, step) = key.open(session_id, *version, sealed)?;
         let server = self.clone();
         let Some(step) = step else {
-            return Ok(ServerSession { server, id: Some(session_id), version: *version, kept });
+            return Ok(ServerSession { server, id: Some(session_id), version: *version, kept, last });
         };
         let fault = |problem| Error::stored(RecordName::Session(session_id), problem);
         let resolution: Resolution = decode(resolution).map_err(|_| fault("has no outcome"))?;
         // The session before the step; taking the step in makes it the stored version.
         let before = version.checked_sub(1).ok_or_else(|| fault("has no version"))?;
-        let mut session = ServerSession { server, id: Some(session_id), version: before, kept };
+        let mut session = ServerSession { server, id: Some(session_id), version: before, kept, last };
         session.take_in(session_id, *step, resolution)?;
         Ok(session)
     }

@@ -27,15 +27,15 @@ pub struct ServerSession {
     /// How many steps it has taken.
     pub(super) version: u64,
     pub(super) kept: Kept,
+    pub(super) last: Option<Last>,
 }
 
-/// What a session is made of: all that goes with it from node to node.
+/// What a session is made of, but for its last reply.
 #[derive(Serialize, Deserialize)]
 pub(super) struct Kept {
     #[serde(with = "crate::secret::exposed")]
     pub(super) seed: Key,
     pub(super) state: State,
-    pub(super) last: Option<Last>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -95,7 +95,7 @@ impl Open {
 
 impl ServerSession {
     pub(super) fn new(server: Server, seed: Key) -> Self {
-        Self { server, id: None, version: 0, kept: Kept { seed, state: State::New, last: None } }
+        Self { server, id: None, version: 0, kept: Kept { seed, state: State::New }, last: None }
     }
 
     /// The user that is logged in, if one is.
@@ -162,8 +162,7 @@ impl ServerSession {
             ClientMessage::RegistrationRequest { .. } | ClientMessage::LoginRequest { .. } => *session_id.as_bytes(),
             _ => fingerprint(&message.encode()?),
         };
-        if let Some(last) = self.kept.last.as_ref().filter(|last| last.sequence < 2 && last.fingerprint == fingerprint)
-        {
+        if let Some(last) = self.last.as_ref().filter(|last| last.sequence < 2 && last.fingerprint == fingerprint) {
             return Ok(Step::Reply(last.reply.clone()));
         }
         let operation = match message {
@@ -219,7 +218,7 @@ impl ServerSession {
 
     /// A request of an open session.
     fn receive_frame(&mut self, session_id: SessionId, frame: Frame, now: Timestamp) -> Result<Step<'_>, Error> {
-        let (State::Open(open), Some(last)) = (&self.kept.state, &self.kept.last) else {
+        let (State::Open(open), Some(last)) = (&self.kept.state, &self.last) else {
             return Err(PeerFault::OutOfOrder.into());
         };
         let (sequence, fingerprint) = (frame.sequence, frame.tag()?);

@@ -8,6 +8,7 @@ use core::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::ServerSession;
+use super::denied::{Denied, DeniedWrite};
 use super::session::{Last, State};
 use crate::error::{Error, PeerFault, Refusal};
 use crate::id::{SessionId, Timestamp};
@@ -186,18 +187,30 @@ impl<'s> Turn<'s> {
     }
 
     /// A write; in a fleet, with the session's next version.
-    pub(super) fn write(self, mut transaction: Transaction, endings: Endings) -> Result<Step<'s>, Error> {
+    pub(super) fn write(self, transaction: Transaction, endings: Endings) -> Result<Step<'s>, Error> {
+        Ok(Step::Write(self.suspend(transaction, endings)?))
+    }
+
+    fn suspend(self, mut transaction: Transaction, endings: Endings) -> Result<Write<'s>, Error> {
         transaction.advance = self.session.advance(self.session_id, &self.asked, &endings)?;
-        Ok(Step::Write(Write { turn: self, transaction: Box::new(transaction), endings: Box::new(endings) }))
+        Ok(Write { turn: self, transaction: Box::new(transaction), endings: Box::new(endings) })
     }
 
     /// A reply; in a fleet, after a write of nothing but the session's next version.
     pub(super) fn reply(self, next: Option<State>, answer: Answer, credential: Becomes) -> Result<Step<'s>, Error> {
+        Ok(match self.answer(next, answer, credential)? {
+            Denied::Reply(reply) => Step::Reply(reply),
+            Denied::Write(DeniedWrite(write)) => Step::Write(write),
+        })
+    }
+
+    /// The same, as it can't be denied.
+    fn answer(self, next: Option<State>, answer: Answer, credential: Becomes) -> Result<Denied<'s>, Error> {
         if self.session.server.fleet().is_some() {
             let endings = Endings { next, applied: answer, repeated: None, credential };
-            return self.write(Transaction::default(), endings);
+            return Ok(Denied::Write(DeniedWrite(self.suspend(Transaction::default(), endings)?)));
         }
-        Ok(Step::Reply(self.commit(next, answer, credential)?))
+        Ok(Denied::Reply(self.commit(next, answer, credential)?))
     }
 
     fn commit(self, next: Option<State>, answer: Answer, credential: Becomes) -> Result<ServerMessage, Error> {
@@ -250,7 +263,7 @@ impl ServerSession {
             _ => {}
         }
         let Asked { sequence, fingerprint, .. } = *asked;
-        self.kept.last = Some(Last { sequence, fingerprint, reply: reply.clone() });
+        self.last = Some(Last { sequence, fingerprint, reply: reply.clone() });
         Ok(reply)
     }
 
@@ -285,17 +298,17 @@ impl<'s> Read<'s> {
         self.turn.session
     }
 
-    /// Refuses the request for reasons of the embedder's own, without a reason given: go on with the step that this gives.
-    /// Nothing is read; nothing is written but, in a fleet, the session.
+    /// Refuses the request for reasons of the embedder's own, without a reason given. Nothing is read; nothing is written
+    /// but, in a fleet, the session.
     ///
     /// # Errors
     /// None in practice.
-    pub fn deny(self) -> Result<Step<'s>, Error> {
+    pub fn deny(self) -> Result<Denied<'s>, Error> {
         let refused = match self.work {
             Work::LogIn(_) => Answer::refused_plainly(self.turn.session_id),
             Work::Request(_) => Answer::Sealed(Reply::Refused(Refusal::Denied)),
         };
-        self.turn.reply(None, refused, Becomes::Same)
+        self.turn.answer(None, refused, Becomes::Same)
     }
 
     /// Goes on with what was found, built by the query itself ([`crate::storage::AccountQuery::found`] and its like).
@@ -340,16 +353,22 @@ impl<'s> Write<'s> {
         self.turn.session
     }
 
-    /// Refuses the request for reasons of the embedder's own, without a reason given: go on with the step that this gives.
-    /// Nothing of the transaction is written; a registration or login is over.
+    /// Refuses the request for reasons of the embedder's own, without a reason given. Nothing of the transaction is written
+    /// but, in a fleet, the session; a registration or login is over.
+    ///
+    /// In a fleet, a write of the session alone is what a [`Step::Reply`] is on one node, and can't be denied either: this
+    /// gives it as it is. So a session that has ended stays ended.
     ///
     /// # Errors
     /// None in practice.
-    pub fn deny(self) -> Result<Step<'s>, Error> {
+    pub fn deny(self) -> Result<Denied<'s>, Error> {
+        if self.transaction.is_advance_alone() {
+            return Ok(Denied::Write(DeniedWrite(self)));
+        }
         let Endings { next, applied, .. } = *self.endings;
         let refusal = if matches!(next, Some(State::Open(_))) { Refusal::SessionEnded } else { Refusal::Denied };
         let answer = applied.refuse(self.turn.session_id, refusal);
-        self.turn.reply(next, answer, Becomes::Same)
+        self.turn.answer(next, answer, Becomes::Same)
     }
 
     /// Goes on with the outcome: the session takes the step in, and the reply comes out.

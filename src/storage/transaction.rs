@@ -342,6 +342,12 @@ impl Transaction {
         guard.chain(change.flatten()).find_map(|(possible, refusal)| (possible == conflict).then_some(refusal))
     }
 
+    /// Whether it only moves a fleet's session on.
+    pub(crate) fn is_advance_alone(&self) -> bool {
+        let Self { advance, guards, changes, audit, otherwise } = self;
+        advance.is_some() && guards.is_empty() && changes.is_empty() && audit.is_none() && otherwise.is_none()
+    }
+
     /// Whether applying it twice can be noticed: not of a lone charge, nor of guards alone.
     pub(crate) fn can_repeat(&self) -> bool {
         self.audit.is_some()

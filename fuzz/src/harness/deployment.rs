@@ -7,8 +7,8 @@ use std::time::Duration;
 use keystow::storage::{Found, Outcome, Query, Standing, Transaction};
 use keystow::testing::{MemoryStore, Store};
 use keystow::{
-    ClientMessage, Error, Server, ServerKey, ServerMessage, ServerPolicy, ServerSession, ServerSetup, SessionId, Step,
-    Timestamp, UserId,
+    ClientMessage, Denied, Error, Server, ServerKey, ServerMessage, ServerPolicy, ServerSession, ServerSetup,
+    SessionId, Step, Timestamp, UserId,
 };
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng;
@@ -171,8 +171,7 @@ impl Deployment {
                     assert!(!trace.read && trace.transaction.is_none(), "more than one read, or one after a write");
                     trace.read = true;
                     if mishap == (Mishap::Denied { read: true }) {
-                        step = read.deny().map_err(Failure::Protocol)?;
-                        continue;
+                        return denied(read.deny());
                     }
                     let (found, is_honest) = self.read(read.query(), mishap).ok_or(Failure::Dropped)?;
                     trace.misread = !is_honest;
@@ -189,8 +188,7 @@ impl Deployment {
                 }
                 Step::Write(write) => {
                     if mishap == (Mishap::Denied { read: false }) {
-                        step = write.deny().map_err(Failure::Protocol)?;
-                        continue;
+                        return denied(write.deny());
                     }
                     let outcome = self.write(write.transaction(), mishap, trace).ok_or(Failure::Dropped)?;
                     return write.settle(outcome).map_err(Failure::Protocol);
@@ -290,5 +288,13 @@ impl Course<'_> {
 impl Slot {
     fn new(session: ServerSession) -> Self {
         Self { session, last: None, applied: BTreeSet::new(), opened: None }
+    }
+}
+
+/// What a denial comes to on one node.
+fn denied(denied: Result<Denied<'_>, Error>) -> Result<ServerMessage, Failure> {
+    match denied.map_err(Failure::Protocol)? {
+        Denied::Reply(reply) => Ok(reply),
+        Denied::Write(_) => panic!("a write, on one node"),
     }
 }

@@ -97,5 +97,13 @@ pub(super) fn moved_writes_nothing<S: Store>(probe: &mut Probe<S>) -> Result<(),
     // Its entry wasn't kept either: the same transaction, on the right version, is no repeat.
     probe.apply(&advancing(create("one", 1, 1)?, 1, 1), Outcome::Applied)?;
     probe.apply(&advancing(store(&[(1, 10)], 2, 2)?, 1, 1), Outcome::Moved)?;
-    probe.expect_secrets(user(1), &[])
+    probe.expect_secrets(user(1), &[])?;
+    // Whatever the rest would have come to: a repeat by its entry, a repeat by its secrets, a conflict.
+    probe.apply(&advancing(create("one", 1, 1)?, 1, 1), Outcome::Moved)?;
+    let stored = advancing(store(&[(1, 10)], 2, 2)?, 1, 2);
+    probe.apply(&stored, Outcome::Applied)?;
+    probe.apply(&stored, Outcome::Moved)?;
+    probe.apply(&advancing(store(&[(1, 10)], 3, 2)?, 1, 2), Outcome::Moved)?;
+    probe.apply(&advancing(store(&[(1, 11)], 3, 3)?, 1, 2), Outcome::Moved)?;
+    probe.expect_session(1, Some((&stored, Outcome::Applied)))
 }
