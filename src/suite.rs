@@ -6,6 +6,10 @@
 
 mod ksf;
 pub(crate) mod opaque;
+#[cfg(test)]
+mod published;
+#[cfg(test)]
+mod rfc9807;
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -95,11 +99,15 @@ pub(crate) mod label {
 /// # Errors
 /// [`CallerFault::TooLong`] for an output over 8,160 bytes or a field over 65,535: the callers' bounds lie below.
 pub(crate) fn expand(prk: &[u8], label: &[u8], fields: &[&[u8]], out: &mut [u8]) -> Result<(), Error> {
+    let info = info(label, fields).ok_or(CallerFault::TooLong { max: 255 * 32 })?;
+    expand_info(prk, &info, out)
+}
+
+/// [`expand`] with any `info`.
+fn expand_info(prk: &[u8], info: &[u8], out: &mut [u8]) -> Result<(), Error> {
     const TOO_LONG: CallerFault = CallerFault::TooLong { max: 255 * 32 };
-    let info = info(label, fields).ok_or(TOO_LONG)?;
     let hkdf = Hkdf::<Sha256>::from_prk(prk).map_err(|_| TOO_LONG)?;
-    hkdf.expand(&info, out).map_err(|_| TOO_LONG)?;
-    Ok(())
+    Ok(hkdf.expand(info, out).map_err(|_| TOO_LONG)?)
 }
 
 /// The `info` of [`expand`]: also OPAQUE's context. Written by hand, fixed-width, so that no serialiser
@@ -274,19 +282,22 @@ mod tests {
         assert!(label::ALL.iter().all(|label| label.len() < 256));
     }
 
+    /// `tests/vectors/v1/schedule.json` has what is derived or hashed under each: add a label there as well.
+    #[test]
+    fn every_label_has_a_vector_and_every_vector_a_label() {
+        use alloc::collections::BTreeSet;
+        let schedule = include_str!("../tests/vectors/v1/schedule.json");
+        let schedule: serde_json::Value = serde_json::from_str(schedule).unwrap();
+        let used = schedule["steps"].as_array().unwrap().iter().filter_map(|step| step["label"].as_str());
+        let defined =
+            label::ALL.iter().map(|label| str::from_utf8(label).unwrap().strip_prefix("keystow v1 ").unwrap());
+        assert_eq!(used.collect::<BTreeSet<_>>(), defined.collect());
+    }
+
     #[test]
     fn info_is_written_as_the_protocol_says() {
         assert_eq!(info(b"ab", &[b"x", b""]), Some(vec![2, b'a', b'b', 0, 1, b'x', 0, 0]),);
         assert_eq!(info(b"ab", &[&[0; 65_536]]), None);
-    }
-
-    #[test]
-    fn expand_and_extract_match_rfc_5869_test_case_1() {
-        let (prk, hkdf) = Hkdf::<Sha256>::extract(Some(&(0..=0x0c).collect::<Vec<u8>>()), &[0x0b; 22]);
-        let mut okm = [0; 42];
-        hkdf.expand(&(0xf0..=0xf9).collect::<Vec<u8>>(), &mut okm).unwrap();
-        assert_eq!(prk[..4], [0x07, 0x77, 0x09, 0x36]);
-        assert_eq!(okm[..4], [0x3c, 0xb2, 0x5f, 0x25]);
     }
 
     #[test]

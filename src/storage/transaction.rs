@@ -353,3 +353,27 @@ impl Transaction {
         self.audit.is_some()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::codec::decode;
+
+    /// As for secret records: `tests/vectors/v1/fleet.json`.
+    #[test]
+    fn every_kind_of_resolution_has_a_vector_under_its_number() {
+        let file: serde_json::Value = serde_json::from_str(include_str!("../../tests/vectors/v1/fleet.json")).unwrap();
+        let mut found = [false; 3];
+        for resolution in file["resolutions"].as_array().unwrap() {
+            let bytes = base16ct::lower::decode_vec(resolution["bytes"].as_str().unwrap()).unwrap();
+            let number = match decode(&bytes).unwrap() {
+                Resolution::Applied => 0,
+                Resolution::Repeated => 1,
+                Resolution::Refused(_) => 2,
+            };
+            assert_eq!(usize::from(bytes[1]), number, "{resolution}");
+            found[number] = true;
+        }
+        assert_eq!(found, [true; 3]);
+    }
+}

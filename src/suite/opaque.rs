@@ -26,7 +26,7 @@ use crate::error::{CallerFault, Error, PeerFault};
 use crate::id::{AccountName, CredentialId, ServerKey};
 use crate::secret::{Key, Secret, SecretBytes};
 
-struct Suite;
+pub(super) struct Suite;
 
 impl CipherSuite for Suite {
     type OprfCs = Ristretto255;

@@ -6,7 +6,7 @@ use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng;
 use serde::{Deserialize, Serialize};
 
-use super::schedule::{Head, Step, Vault};
+use super::file::{hex, unhex};
 
 /// What the run is made from. All of it stands in the file, so that another implementation can repeat it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -14,6 +14,8 @@ pub(crate) struct Inputs {
     pub(crate) account: String,
     pub(crate) password: String,
     pub(crate) server_identity: String,
+    /// A name that nobody has registered.
+    pub(crate) unknown_account: String,
     pub(crate) ksf_memory_kib: u32,
     pub(crate) ksf_passes: u32,
     pub(crate) ksf_lanes: u32,
@@ -27,6 +29,7 @@ pub(crate) struct Inputs {
 /// One message, as it crosses, and what is in its frame (unless the session had ended by then).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Message {
+    #[serde(rename = "name")]
     pub(crate) operation: String,
     pub(crate) direction: String,
     pub(crate) bytes: String,
@@ -46,6 +49,7 @@ pub(crate) struct StoredSecret {
 /// A whole run. Bytes are in lower-case hexadecimal.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Vectors {
+    pub(crate) about: String,
     pub(crate) version: u8,
     pub(crate) inputs: Inputs,
     pub(crate) server_setup: String,
@@ -59,7 +63,10 @@ pub(crate) struct Vectors {
     pub(crate) secrets: Vec<StoredSecret>,
     pub(crate) audit_entries: Vec<String>,
     pub(crate) custody: Custody,
-    pub(crate) vault: Vault,
+    /// The records of the vault's heads, from epoch 0 on.
+    pub(crate) heads: Vec<String>,
+    /// Of each name, its counter and the end of its window.
+    pub(crate) attempts: Vec<(String, u64)>,
 }
 
 /// What the rest of custody left in the store before the account was deleted.
@@ -69,8 +76,15 @@ pub(crate) struct Custody {
     pub(crate) account_record: String,
     pub(crate) tombstone: String,
     pub(crate) pending_import: String,
+    pub(crate) imported_record: String,
+    /// The first batch, as it is after [`ClientSession::rebase`].
+    pub(crate) pending_without_pin: String,
     pub(crate) audit_entries: Vec<String>,
 }
+
+const ABOUT: &str = "A whole run from the seeds of `inputs`: every message as it crosses, what is in its frame, and what the \
+    store holds after the main job (`account_record`, `secrets`, `audit_entries`) and before the account was deleted \
+    (`custody`). schedule.json derives every byte of it.";
 
 const NEW_PASSWORD: &str = "another horse battery staple";
 
@@ -80,6 +94,7 @@ fn inputs() -> Inputs {
         account: "ada".into(),
         password: "correct horse battery staple".into(),
         server_identity: "keys.example.com".into(),
+        unknown_account: "nobody".into(),
         ksf_memory_kib: ksf.memory_kib(),
         ksf_passes: ksf.passes(),
         ksf_lanes: ksf.lanes(),
@@ -90,19 +105,13 @@ fn inputs() -> Inputs {
     }
 }
 
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-pub(crate) fn unhex(text: &str) -> Vec<u8> {
-    let (pairs, _) = text.as_bytes().as_chunks::<2>();
-    pairs.iter().map(|pair| u8::from_str_radix(str::from_utf8(pair).unwrap(), 16).unwrap()).collect()
-}
-
 pub(crate) fn client() -> Client {
-    let Inputs { account, server_identity, .. } = inputs();
+    person(&inputs().account)
+}
+
+fn person(account: &str) -> Client {
     let policy = ClientPolicy::new([KsfProfile::CHEAP_FOR_TESTS]).unwrap();
-    Client::new(AccountName::new(account).unwrap(), server_identity, policy).unwrap()
+    Client::new(AccountName::new(account).unwrap(), inputs().server_identity, policy).unwrap()
 }
 
 fn server(setup: ServerSetup, store: MemoryStore) -> InMemoryServer<MemoryStore> {
@@ -111,45 +120,42 @@ fn server(setup: ServerSetup, store: MemoryStore) -> InMemoryServer<MemoryStore>
     InMemoryServer::new(server, store, server_seed)
 }
 
-/// The run, and a record of what crosses. Of each head: the place of its message, and its own record.
+/// The run, and a record of what crosses and of each head.
 struct Run {
     server: InMemoryServer<MemoryStore>,
     messages: Vec<Message>,
-    heads: Vec<(SessionId, u64, Vec<u8>)>,
+    heads: Vec<String>,
 }
 
 impl Run {
     fn exchange<O: client::Operation>(&mut self, operation: &str, mut exchange: Exchange<O>) -> O::Output {
         loop {
-            let message = exchange.message().clone();
-            let request = self.server.sessions.get(&message.session_id().unwrap()).and_then(|session| {
-                Some(hex(&postcard::to_allocvec(&hostile::open_request(session, message.clone()).ok()?).unwrap()))
-            });
-            let now = Timestamp::from_millis(inputs().now_millis);
-            let answer = self.server.answer(message.clone(), now).unwrap();
-            let session = &self.server.sessions[&answer.session_id()];
-            let reply = hostile::open_reply(session, answer.clone()).ok();
-            let reply = reply.map(|reply| hex(&postcard::to_allocvec(&reply).unwrap()));
-            for (direction, bytes, body) in [
-                ("client to server", message.encode().unwrap(), request),
-                ("server to client", answer.encode().unwrap(), reply),
-            ] {
-                let (operation, direction) = (operation.to_string(), direction.to_string());
-                self.messages.push(Message { operation, direction, bytes: hex(&bytes), body });
-            }
-            self.note_head(&message);
+            let answer = self.send(operation, exchange.message());
             if let Some(outcome) = exchange.receive(answer).unwrap() {
                 return outcome.unwrap();
             }
         }
     }
 
-    /// The head that this message has brought, if it has.
-    fn note_head(&mut self, message: &ClientMessage) {
-        let sequence = if let ClientMessage::Frame(frame) = message { frame.sequence } else { 1 };
-        if let Some(record) = self.server.store.heads.values().nth(self.heads.len()) {
-            self.heads.push((message.session_id().unwrap(), sequence, record.clone()));
+    /// One message and its answer.
+    fn send(&mut self, operation: &str, message: &ClientMessage) -> ServerMessage {
+        let request = self.server.sessions.get(&message.session_id().unwrap()).and_then(|session| {
+            Some(hex(&postcard::to_allocvec(&hostile::open_request(session, message.clone()).ok()?).unwrap()))
+        });
+        let now = Timestamp::from_millis(inputs().now_millis);
+        let answer = self.server.answer(message.clone(), now).unwrap();
+        let session = &self.server.sessions[&answer.session_id()];
+        let reply = hostile::open_reply(session, answer.clone()).ok();
+        let reply = reply.map(|reply| hex(&postcard::to_allocvec(&reply).unwrap()));
+        for (direction, bytes, body) in [
+            ("client to server", message.encode().unwrap(), request),
+            ("server to client", answer.encode().unwrap(), reply),
+        ] {
+            let (operation, direction) = (operation.to_string(), direction.to_string());
+            self.messages.push(Message { operation, direction, bytes: hex(&bytes), body });
         }
+        self.heads.extend(self.server.store.heads.values().skip(self.heads.len()).map(|record| hex(record)));
+        answer
     }
 }
 
@@ -159,8 +165,9 @@ fn custody(
     client: &Client,
     mut session: ClientSession,
     rng: &mut ChaCha20Rng,
-    key_ids: &[KeyId],
+    batch: &PendingSecrets,
 ) -> Custody {
+    let key_ids: Vec<_> = batch.key_ids().collect();
     let pin = session.pin();
     let imported = PlainSecret::raw(Kind::Ed25519, [0x42; 32]).unwrap();
     let listed = run.exchange("list", session.list().unwrap());
@@ -179,39 +186,15 @@ fn custody(
         new_password: NEW_PASSWORD.into(),
         account_record: hex(&store.accounts[client.account()].record),
         tombstone: hex(&store.secrets[&(session.user_id(), key_ids[0])]),
+        imported_record: hex(&store.secrets[&(session.user_id(), pending.key_ids().next().unwrap())]),
         pending_import: hex(&pending.encode().unwrap()),
+        pending_without_pin: hex(&session.rebase(batch).unwrap().encode().unwrap()),
         audit_entries: store.audit.values().map(|entry| hex(entry.to_record().unwrap().as_bytes())).collect(),
     };
     run.exchange("log out", session.log_out().unwrap());
     let mut session = run.exchange("log in", client.log_in(NEW_PASSWORD, Some(pin), rng).unwrap());
     run.exchange("delete account", session.delete_account().unwrap());
     custody
-}
-
-/// The vault, from its registration to its end, computed by `schedule` from what the person knows, what the server kept
-/// after the main job, and the places of the messages that brought the heads.
-pub(crate) fn vault(vectors: &Vectors, places: &[(SessionId, u64)]) -> Vault {
-    let wrap = |record: &str| unhex(record).last_chunk::<48>().unwrap().to_vec();
-    let (old, new) = (wrap(&vectors.account_record), wrap(&vectors.custody.account_record));
-    let [batch, import] = [&vectors.pending, &vectors.custody.pending_import]
-        .map(|pending| PendingSecrets::decode(&unhex(pending)).unwrap().key_ids().collect::<Vec<_>>());
-    let stored = [batch, import].concat();
-    // Registered, the batch stored, the import too, the first secret deleted, the password changed, the vault closed.
-    let says: [(&[KeyId], _); 6] = [
-        (&[], Some(&old)),
-        (&stored[..3], Some(&old)),
-        (&stored, Some(&old)),
-        (&stored[1..], Some(&old)),
-        (&stored[1..], Some(&new)),
-        (&[], None),
-    ];
-    assert_eq!(places.len(), says.len());
-    let mut steps = Vec::new();
-    for ((session_id, sequence), (live, wrap)) in places.iter().zip(says) {
-        steps.push(Step { session_id: *session_id, sequence: *sequence, live, wrap: wrap.map(Vec::as_slice) });
-    }
-    let mut server = restored(vectors);
-    Vault::compute(&mut server, &vectors.inputs, user_id(vectors), &stored, &steps)
 }
 
 /// Registers, logs in, generates one secret of each kind in one batch, stores and retrieves them; then the rest.
@@ -232,7 +215,9 @@ pub(crate) fn compute() -> Vectors {
     let opened = run.exchange("retrieve", session.retrieve(&key_ids).unwrap());
     let session_id = session.session_id().to_string();
     let stored_then = run.server.store.clone();
-    let custody = custody(&mut run, &client, session, rng, &key_ids);
+    let custody = custody(&mut run, &client, session, rng, &pending);
+    let nobody = person(&inputs.unknown_account).log_in(&inputs.password, None, rng).unwrap();
+    run.send("log in as nobody", nobody.message());
 
     let store = &stored_then;
     let secret = |(new, opened): (&NewSecret, &RetrievedSecret)| StoredSecret {
@@ -243,7 +228,9 @@ pub(crate) fn compute() -> Vectors {
         secret: hex(opened.expose()),
     };
     let row = &store.accounts[client.account()];
-    let mut vectors = Vectors {
+    let attempts = run.server.store.attempts.iter();
+    Vectors {
+        about: ABOUT.into(),
         version: 1,
         server_setup: hex(setup_bytes.expose()),
         server_key: server_key.to_string(),
@@ -257,13 +244,9 @@ pub(crate) fn compute() -> Vectors {
         custody,
         messages: run.messages,
         inputs,
-        vault: Vault::default(),
-    };
-    let places: Vec<_> = run.heads.iter().map(|(session_id, sequence, _)| (*session_id, *sequence)).collect();
-    vectors.vault = vault(&vectors, &places);
-    let records = run.heads.iter().map(|(.., record)| hex(record));
-    assert!(vectors.vault.heads.iter().map(|head| &head.record).eq(records.collect::<Vec<_>>().iter()), "the heads");
-    vectors
+        heads: run.heads,
+        attempts: attempts.map(|(counter, row)| (counter.to_string(), row.window_ends.as_millis())).collect(),
+    }
 }
 
 fn user_id(vectors: &Vectors) -> UserId {
@@ -278,8 +261,8 @@ pub(crate) fn restored(vectors: &Vectors) -> InMemoryServer<MemoryStore> {
     store.accounts.insert(AccountName::new(&vectors.inputs.account).unwrap(), row);
     let secret = |secret: &StoredSecret| ((user_id, key_id(secret)), unhex(&secret.record));
     store.secrets.extend(vectors.secrets.iter().map(secret));
-    let head = |(epoch, head): (u64, &Head)| ((user_id, epoch), unhex(&head.record));
-    store.heads.extend((0..=1).zip(&vectors.vault.heads).map(head));
+    let head = |(epoch, head): (u64, &String)| ((user_id, epoch), unhex(head));
+    store.heads.extend((0..=1).zip(&vectors.heads).map(head));
     server(ServerSetup::from_bytes(&unhex(&vectors.server_setup)).unwrap(), store)
 }
 
