@@ -15,7 +15,7 @@ use zeroize::Zeroizing;
 
 use crate::error::{CallerFault, Error, PeerFault};
 use crate::id::hex;
-use crate::secret::{Secret, SecretBytes};
+use crate::secret::{Secret, SecretBytes, scrubbed};
 
 pub use import::PlainSecret;
 pub use sign::EcdsaSignature;
@@ -117,14 +117,14 @@ impl Kind {
                 let len = usize::try_from(self.secret_len()).map_err(|_| CallerFault::DamagedPending)?;
                 SecretBytes::try_write_slice(len, fill)
             }
-            Self::Secp256k1 => {
+            Self::Secp256k1 => scrubbed(|| {
                 let wide = Secret::<[u8; 64]>::try_write(|wide| fill(wide))?;
                 let scalar = Zeroizing::new(<k256::Scalar as ReduceNonZero<k256::WideBytes>>::reduce_nonzero(
                     wide.expose().into(),
                 ));
                 let bytes = Zeroizing::new(scalar.to_bytes());
                 Ok(SecretBytes::concat(&[&bytes]))
-            }
+            }),
         }
     }
 
@@ -138,7 +138,7 @@ impl Kind {
         if u32::try_from(secret.len()) != Ok(self.secret_len()) {
             return Err(BAD.into());
         }
-        match self {
+        scrubbed(|| match self {
             Self::Bytes(_) => Ok(None),
             Self::Secp256k1 => {
                 let key = k256::SecretKey::from_slice(secret).map_err(|_| BAD)?;
@@ -150,7 +150,7 @@ impl Kind {
                 let key = ed25519_dalek::SigningKey::from_bytes(seed);
                 Ok(Some(PublicComponent::Ed25519(key.verifying_key().to_bytes())))
             }
-        }
+        })
     }
 }
 

@@ -96,6 +96,30 @@ impl ConstantTimeEq for Secret<[u8]> {
     }
 }
 
+/// How much of the stack [`scrubbed`] overwrites, in words of 8 bytes: 16 KiB, more than the crates beneath use.
+const BENEATH: usize = 2 * 1024;
+
+/// Runs `work` in a frame of its own, and overwrites the stack beneath the caller's when it has returned.
+///
+/// For crates that take or return secrets inline: their copies on the stack would be moved into unused bytes of other values,
+/// and with them to the heap. What `work` gives must be boxed.
+#[inline(never)]
+pub(crate) fn scrubbed<T>(work: impl FnOnce() -> T) -> T {
+    let output = apart(work);
+    scrub();
+    output
+}
+
+#[inline(never)]
+fn apart<T>(work: impl FnOnce() -> T) -> T {
+    work()
+}
+
+#[inline(never)]
+fn scrub() {
+    [0u64; BENEATH].zeroize();
+}
+
 /// Keys inside of a session that is sealed to be kept elsewhere (`#[serde(with)]`): the bytes go into a buffer that is sealed
 /// in place, and come from one that is wiped. [`Secret`] itself is not serialisable.
 pub(crate) mod exposed {

@@ -24,7 +24,7 @@ use rand_core::{Rng, SeedableRng};
 use sha2::{Digest, Sha256};
 
 use crate::error::{CallerFault, Error, PeerFault};
-use crate::secret::{Key, Secret, SecretBytes};
+use crate::secret::{Key, Secret, SecretBytes, scrubbed};
 
 pub use ksf::KsfProfile;
 
@@ -241,18 +241,19 @@ impl Draw {
     /// The generator of the step called `step` (a request's fingerprint, an attempt's number).
     pub(crate) fn new(seed: &Key, step: &[u8]) -> Result<Self, Error> {
         let key = expand_key(seed.expose(), label::DRAW, &[step])?;
-        Ok(Self(Box::new(ChaCha20Rng::from_seed(*key.expose()))))
+        // The generator takes its seed by value.
+        Ok(Self(scrubbed(|| Box::new(ChaCha20Rng::from_seed(*key.expose())))))
     }
 
     /// The next bytes, secret until told otherwise.
     pub(crate) fn key(&mut self) -> Key {
-        Secret::write(|bytes| self.0.fill_bytes(bytes))
+        Secret::write(|bytes| scrubbed(|| self.0.fill_bytes(bytes)))
     }
 
     /// The next bytes, public from the start.
     pub(crate) fn bytes<const N: usize>(&mut self) -> [u8; N] {
         let mut bytes = [0; N];
-        self.0.fill_bytes(&mut bytes);
+        scrubbed(|| self.0.fill_bytes(&mut bytes));
         bytes
     }
 }

@@ -10,7 +10,7 @@ use zeroize::Zeroizing;
 use super::{Kind, PublicComponent};
 use crate::error::{CallerFault, Error};
 use crate::operation::retrieve::RetrievedSecret;
-use crate::secret::SecretBytes;
+use crate::secret::{SecretBytes, scrubbed};
 
 impl RetrievedSecret {
     /// PKCS#8 in DER: for secp256k1 with the public key inside (RFC 5915), for Ed25519 in version 1 (RFC 8410), which
@@ -19,13 +19,15 @@ impl RetrievedSecret {
     /// # Errors
     /// [`CallerFault::WrongKind`] for arbitrary bytes.
     pub fn to_pkcs8_der(&self) -> Result<SecretBytes, Error> {
-        let document = match self.kind() {
-            Kind::Bytes(_) => None,
-            Kind::Secp256k1 => self.secp256k1()?.to_pkcs8_der().ok(),
-            Kind::Ed25519 => self.ed25519_version_1()?.to_pkcs8_der().ok(),
-        };
-        let document = document.ok_or_else(|| self.wrong_kind())?;
-        Ok(SecretBytes::concat(&[document.as_bytes()]))
+        scrubbed(|| {
+            let document = match self.kind() {
+                Kind::Bytes(_) => None,
+                Kind::Secp256k1 => self.secp256k1()?.to_pkcs8_der().ok(),
+                Kind::Ed25519 => self.ed25519_version_1()?.to_pkcs8_der().ok(),
+            };
+            let document = document.ok_or_else(|| self.wrong_kind())?;
+            Ok(SecretBytes::concat(&[document.as_bytes()]))
+        })
     }
 
     /// The same in PEM (RFC 7468).
@@ -33,12 +35,14 @@ impl RetrievedSecret {
     /// # Errors
     /// [`CallerFault::WrongKind`] for arbitrary bytes.
     pub fn to_pkcs8_pem(&self) -> Result<Zeroizing<String>, Error> {
-        let pem = match self.kind() {
-            Kind::Bytes(_) => None,
-            Kind::Secp256k1 => self.secp256k1()?.to_pkcs8_pem(LineEnding::LF).ok(),
-            Kind::Ed25519 => self.ed25519_version_1()?.to_pkcs8_pem(LineEnding::LF).ok(),
-        };
-        pem.ok_or_else(|| self.wrong_kind())
+        scrubbed(|| {
+            let pem = match self.kind() {
+                Kind::Bytes(_) => None,
+                Kind::Secp256k1 => self.secp256k1()?.to_pkcs8_pem(LineEnding::LF).ok(),
+                Kind::Ed25519 => self.ed25519_version_1()?.to_pkcs8_pem(LineEnding::LF).ok(),
+            };
+            pem.ok_or_else(|| self.wrong_kind())
+        })
     }
 
     /// SEC 1's `ECPrivateKey` (appendix C.4, RFC 5915) in PEM.
@@ -46,7 +50,7 @@ impl RetrievedSecret {
     /// # Errors
     /// [`CallerFault::WrongKind`] for anything but secp256k1.
     pub fn to_sec1_pem(&self) -> Result<Zeroizing<String>, Error> {
-        self.secp256k1()?.to_sec1_pem(LineEnding::LF).map_err(|_| self.wrong_kind())
+        scrubbed(|| self.secp256k1()?.to_sec1_pem(LineEnding::LF).map_err(|_| self.wrong_kind()))
     }
 
     pub(super) fn secp256k1(&self) -> Result<k256::SecretKey, Error> {

@@ -5,7 +5,7 @@ use zeroize::Zeroizing;
 
 use super::Kind;
 use crate::error::{CallerFault, Error};
-use crate::secret::SecretBytes;
+use crate::secret::{SecretBytes, scrubbed};
 
 /// A secret in the clear, to be imported: checked to be one of its kind, wiped when dropped.
 #[derive(Debug)]
@@ -55,11 +55,11 @@ impl PlainSecret {
     pub fn pkcs8_der(kind: Kind, der: &[u8]) -> Result<Self, Error> {
         const NOT_PKCS8: CallerFault = CallerFault::ImportFormat("a PKCS#8 key of this kind in DER");
         check_len(der, NOT_PKCS8)?;
-        match kind {
+        scrubbed(|| match kind {
             Kind::Bytes(_) => Err(CallerFault::WrongKind(kind).into()),
             Kind::Secp256k1 => Self::secp256k1(k256::SecretKey::from_pkcs8_der(der).map_err(|_| NOT_PKCS8)?),
             Kind::Ed25519 => Self::ed25519(&ed25519_dalek::SigningKey::from_pkcs8_der(der).map_err(|_| NOT_PKCS8)?),
-        }
+        })
     }
 
     /// PKCS#8 in PEM (RFC 7468): one block, "PRIVATE KEY".
@@ -69,11 +69,11 @@ impl PlainSecret {
     pub fn pkcs8_pem(kind: Kind, pem: &str) -> Result<Self, Error> {
         const NOT_PKCS8: CallerFault = CallerFault::ImportFormat("a PKCS#8 key of this kind in PEM");
         check_len(pem.as_bytes(), NOT_PKCS8)?;
-        match kind {
+        scrubbed(|| match kind {
             Kind::Bytes(_) => Err(CallerFault::WrongKind(kind).into()),
             Kind::Secp256k1 => Self::secp256k1(k256::SecretKey::from_pkcs8_pem(pem).map_err(|_| NOT_PKCS8)?),
             Kind::Ed25519 => Self::ed25519(&ed25519_dalek::SigningKey::from_pkcs8_pem(pem).map_err(|_| NOT_PKCS8)?),
-        }
+        })
     }
 
     /// A secp256k1 key as SEC 1's `ECPrivateKey` (appendix C.4, RFC 5915) in DER.
@@ -83,7 +83,7 @@ impl PlainSecret {
     pub fn sec1_der(der: &[u8]) -> Result<Self, Error> {
         const NOT_SEC1: CallerFault = CallerFault::ImportFormat("a SEC 1 key on secp256k1 in DER");
         check_len(der, NOT_SEC1)?;
-        Self::secp256k1(k256::SecretKey::from_sec1_der(der).map_err(|_| NOT_SEC1)?)
+        scrubbed(|| Self::secp256k1(k256::SecretKey::from_sec1_der(der).map_err(|_| NOT_SEC1)?))
     }
 
     /// The same in PEM: one block, "EC PRIVATE KEY".
@@ -93,13 +93,15 @@ impl PlainSecret {
     pub fn sec1_pem(pem: &str) -> Result<Self, Error> {
         const NOT_SEC1: CallerFault = CallerFault::ImportFormat("a SEC 1 key on secp256k1 in PEM");
         check_len(pem.as_bytes(), NOT_SEC1)?;
-        // k256's own from_sec1_pem decodes into memory that it doesn't wipe.
-        match SecretDocument::from_pem(pem) {
-            Ok(("EC PRIVATE KEY", der)) => {
-                Self::secp256k1(k256::SecretKey::from_sec1_der(der.as_bytes()).map_err(|_| NOT_SEC1)?)
+        scrubbed(|| {
+            // k256's own from_sec1_pem decodes into memory that it doesn't wipe.
+            match SecretDocument::from_pem(pem) {
+                Ok(("EC PRIVATE KEY", der)) => {
+                    Self::secp256k1(k256::SecretKey::from_sec1_der(der.as_bytes()).map_err(|_| NOT_SEC1)?)
+                }
+                _ => Err(NOT_SEC1.into()),
             }
-            _ => Err(NOT_SEC1.into()),
-        }
+        })
     }
 
     fn secp256k1(key: k256::SecretKey) -> Result<Self, Error> {

@@ -7,6 +7,7 @@ use ed25519_dalek::Signer;
 
 use crate::error::Error;
 use crate::operation::retrieve::RetrievedSecret;
+use crate::secret::scrubbed;
 use crate::suite::sha256;
 
 /// An ECDSA signature on secp256k1, with a low S.
@@ -58,9 +59,11 @@ impl RetrievedSecret {
     /// # Errors
     /// [`crate::CallerFault::WrongKind`] for anything but secp256k1.
     pub fn sign_ecdsa_prehash(&self, hash: &[u8; 32]) -> Result<EcdsaSignature, Error> {
-        let key = k256::ecdsa::SigningKey::from(self.secp256k1()?);
-        let (signature, recovery_id) = key.sign_prehash_recoverable(hash);
-        Ok(EcdsaSignature { signature, recovery_id })
+        scrubbed(|| {
+            let key = k256::ecdsa::SigningKey::from(self.secp256k1()?);
+            let (signature, recovery_id) = key.sign_prehash_recoverable(hash);
+            Ok(EcdsaSignature { signature, recovery_id })
+        })
     }
 
     /// Signs `message` with Ed25519 (RFC 8032, section 5.1.6): 64 bytes.
@@ -68,6 +71,6 @@ impl RetrievedSecret {
     /// # Errors
     /// [`crate::CallerFault::WrongKind`] for anything but Ed25519.
     pub fn sign_ed25519(&self, message: &[u8]) -> Result<[u8; 64], Error> {
-        Ok(self.ed25519()?.sign(message).to_bytes())
+        scrubbed(|| Ok(self.ed25519()?.sign(message).to_bytes()))
     }
 }

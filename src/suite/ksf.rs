@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use crate::error::{CallerFault, Error};
+use crate::secret::scrubbed;
 
 /// The cost of one password guess: an Argon2id profile (RFC 9106).
 ///
@@ -109,9 +110,11 @@ impl opaque_ke::ksf::Ksf for KsfProfile {
         memory.try_reserve_exact(params.block_count()).map_err(|_| InternalError::KsfError)?;
         memory.resize(params.block_count(), Block::new());
         let mut output = GenericArray::default();
-        Argon2::new(Algorithm::Argon2id, Version::V0x13, params)
-            .hash_password_into_with_memory(&input, &[0; 16], &mut output, memory.as_mut_slice())
-            .map_err(|_| InternalError::KsfError)?;
+        scrubbed(|| {
+            Argon2::new(Algorithm::Argon2id, Version::V0x13, params)
+                .hash_password_into_with_memory(&input, &[0; 16], &mut output, memory.as_mut_slice())
+                .map_err(|_| InternalError::KsfError)
+        })?;
         Ok(output)
     }
 }

@@ -24,7 +24,7 @@ use zeroize::Zeroizing;
 use super::{Draw, KsfProfile, SUITE, expand, info, label};
 use crate::error::{CallerFault, Error, PeerFault};
 use crate::id::{AccountName, CredentialId, ServerKey};
-use crate::secret::{Key, Secret, SecretBytes};
+use crate::secret::{Key, Secret, SecretBytes, scrubbed};
 
 pub(super) struct Suite;
 
@@ -150,9 +150,11 @@ pub(crate) struct RegistrationResult {
 impl Registration {
     /// RFC 9807, section 5.2.1: `CreateRegistrationRequest`.
     pub(crate) fn start(draw: &mut Draw, input: Arc<SecretBytes>) -> Result<(Self, Box<Blinded>), Error> {
-        let started = ClientRegistration::<Suite>::start(draw, input.expose()).map_err(failed)?;
-        let blinded = OpaqueMessage::copy(&started.message.serialize())?;
-        Ok((Self { state: Box::new(started.state), input }, blinded))
+        scrubbed(|| {
+            let started = ClientRegistration::<Suite>::start(draw, input.expose()).map_err(failed)?;
+            let blinded = OpaqueMessage::copy(&started.message.serialize())?;
+            Ok((Self { state: Box::new(started.state), input }, blinded))
+        })
     }
 
     /// RFC 9807, section 5.2.3: `FinalizeRegistrationRequest`. Runs Argon2.
@@ -163,14 +165,16 @@ impl Registration {
         identity: Identity<'_>,
         profile: KsfProfile,
     ) -> Result<RegistrationResult, Error> {
-        let response = RegistrationResponse::<Suite>::deserialize(&response.0).map_err(invalid)?;
-        let parameters = ClientRegistrationFinishParameters::new(identity.identifiers(), Some(&profile));
-        let result =
-            self.state.as_ref().clone().finish(draw, self.input.expose(), response, parameters).map_err(failed)?;
-        Ok(RegistrationResult {
-            export_key: long_key(result.export_key)?,
-            upload: OpaqueMessage::copy(&result.message.serialize())?,
-            server_key: server_key(&result.server_s_pk.serialize())?,
+        scrubbed(|| {
+            let response = RegistrationResponse::<Suite>::deserialize(&response.0).map_err(invalid)?;
+            let parameters = ClientRegistrationFinishParameters::new(identity.identifiers(), Some(&profile));
+            let result =
+                self.state.as_ref().clone().finish(draw, self.input.expose(), response, parameters).map_err(failed)?;
+            Ok(RegistrationResult {
+                export_key: long_key(result.export_key)?,
+                upload: OpaqueMessage::copy(&result.message.serialize())?,
+                server_key: server_key(&result.server_s_pk.serialize())?,
+            })
         })
     }
 }
@@ -192,9 +196,11 @@ pub(crate) struct LoginResult {
 impl Login {
     /// RFC 9807, section 6.2.1: `GenerateKE1`.
     pub(crate) fn start(draw: &mut Draw, input: Arc<SecretBytes>) -> Result<(Self, Box<Ke1>), Error> {
-        let started = ClientLogin::<Suite>::start(draw, input.expose()).map_err(failed)?;
-        let ke1 = OpaqueMessage::copy(&started.message.serialize())?;
-        Ok((Self { state: Box::new(started.state), input }, ke1))
+        scrubbed(|| {
+            let started = ClientLogin::<Suite>::start(draw, input.expose()).map_err(failed)?;
+            let ke1 = OpaqueMessage::copy(&started.message.serialize())?;
+            Ok((Self { state: Box::new(started.state), input }, ke1))
+        })
     }
 
     /// RFC 9807, section 6.2.3: `GenerateKE3`, which verifies the server's MAC first. Runs Argon2.
@@ -205,16 +211,18 @@ impl Login {
         identity: Identity<'_>,
         profile: KsfProfile,
     ) -> Result<LoginResult, Error> {
-        let response = CredentialResponse::<Suite>::deserialize(&ke2.0).map_err(invalid)?;
-        let context = context(profile)?;
-        let parameters = ClientLoginFinishParameters::new(Some(&context), identity.identifiers(), Some(&profile));
-        let result =
-            self.state.as_ref().clone().finish(draw, self.input.expose(), response, parameters).map_err(failed)?;
-        Ok(LoginResult {
-            ke3: OpaqueMessage::copy(&result.message.serialize())?,
-            export_key: long_key(result.export_key)?,
-            session_key: long_key(result.session_key)?,
-            server_key: server_key(&result.server_s_pk.serialize())?,
+        scrubbed(|| {
+            let response = CredentialResponse::<Suite>::deserialize(&ke2.0).map_err(invalid)?;
+            let context = context(profile)?;
+            let parameters = ClientLoginFinishParameters::new(Some(&context), identity.identifiers(), Some(&profile));
+            let result =
+                self.state.as_ref().clone().finish(draw, self.input.expose(), response, parameters).map_err(failed)?;
+            Ok(LoginResult {
+                ke3: OpaqueMessage::copy(&result.message.serialize())?,
+                export_key: long_key(result.export_key)?,
+                session_key: long_key(result.session_key)?,
+                server_key: server_key(&result.server_s_pk.serialize())?,
+            })
         })
     }
 
@@ -232,20 +240,19 @@ impl Setup {
     pub(crate) const LEN: usize = 128;
 
     pub(crate) fn generate(draw: &mut Draw) -> Self {
-        Self(Box::new(opaque_ke::ServerSetup::new(draw)))
+        scrubbed(|| Self(Box::new(opaque_ke::ServerSetup::new(draw))))
     }
 
     pub(crate) fn from_bytes(bytes: &[u8]) -> Result<Self, Error> {
         if bytes.len() != Self::LEN {
             return Err(CallerFault::DamagedValue("server setup").into());
         }
-        let setup =
-            opaque_ke::ServerSetup::deserialize(bytes).map_err(|_| CallerFault::DamagedValue("server setup"))?;
-        Ok(Self(Box::new(setup)))
+        let damaged = CallerFault::DamagedValue("server setup");
+        scrubbed(|| Ok(Self(Box::new(opaque_ke::ServerSetup::deserialize(bytes).map_err(|_| damaged)?))))
     }
 
     pub(crate) fn to_bytes(&self) -> SecretBytes {
-        SecretBytes::concat(&[Zeroizing::new(self.0.serialize()).as_slice()])
+        scrubbed(|| SecretBytes::concat(&[Zeroizing::new(self.0.serialize()).as_slice()]))
     }
 
     pub(crate) fn server_key(&self) -> Result<ServerKey, Error> {
@@ -254,9 +261,12 @@ impl Setup {
 
     /// RFC 9807, section 5.2.2: `CreateRegistrationResponse`.
     pub(crate) fn evaluate(&self, blinded: &Blinded, credential: &CredentialId) -> Result<Box<Evaluated>, Error> {
-        let request = RegistrationRequest::<Suite>::deserialize(&blinded.0).map_err(invalid)?;
-        let started = ServerRegistration::<Suite>::start(&self.0, request, credential.as_bytes()).map_err(invalid)?;
-        OpaqueMessage::copy(&started.message.serialize())
+        scrubbed(|| {
+            let request = RegistrationRequest::<Suite>::deserialize(&blinded.0).map_err(invalid)?;
+            let started =
+                ServerRegistration::<Suite>::start(&self.0, request, credential.as_bytes()).map_err(invalid)?;
+            OpaqueMessage::copy(&started.message.serialize())
+        })
     }
 
     /// The upload that stands in for a missing account: the same for the life of the setup, decoded like any
@@ -278,13 +288,15 @@ impl Setup {
         identity: Identity<'_>,
         profile: KsfProfile,
     ) -> Result<(AwaitedLogin, Box<Ke2>), Error> {
-        let record = ServerRegistration::<Suite>::deserialize(&upload.0).map_err(invalid)?;
-        let context = context(profile)?;
-        let parameters = ServerLoginParameters { context: Some(&context), identifiers: identity.identifiers() };
-        let started = ServerLogin::start(draw, &self.0, Some(record), *ke1, credential.as_bytes(), parameters)
-            .map_err(invalid)?;
-        let ke2 = OpaqueMessage::copy(&started.message.serialize())?;
-        Ok((AwaitedLogin(Box::new(started.state)), ke2))
+        scrubbed(|| {
+            let record = ServerRegistration::<Suite>::deserialize(&upload.0).map_err(invalid)?;
+            let context = context(profile)?;
+            let parameters = ServerLoginParameters { context: Some(&context), identifiers: identity.identifiers() };
+            let started = ServerLogin::start(draw, &self.0, Some(record), *ke1, credential.as_bytes(), parameters)
+                .map_err(invalid)?;
+            let ke2 = OpaqueMessage::copy(&started.message.serialize())?;
+            Ok((AwaitedLogin(Box::new(started.state)), ke2))
+        })
     }
 }
 
@@ -309,14 +321,16 @@ pub(crate) struct AwaitedLogin(Box<ServerLogin<Suite>>);
 impl AwaitedLogin {
     /// RFC 9807, section 6.2.4: `ServerFinish`. Gives the session key, if the client knew the password.
     pub(crate) fn finish(&self, ke3: &Ke3) -> Result<LongKey, Error> {
-        let finalization = CredentialFinalization::<Suite>::deserialize(&ke3.0).map_err(invalid)?;
-        let result = self
-            .0
-            .as_ref()
-            .clone()
-            .finish(finalization, ServerLoginParameters::default())
-            .map_err(|_| PeerFault::WrongKe3)?;
-        long_key(result.session_key)
+        scrubbed(|| {
+            let finalization = CredentialFinalization::<Suite>::deserialize(&ke3.0).map_err(invalid)?;
+            let result = self
+                .0
+                .as_ref()
+                .clone()
+                .finish(finalization, ServerLoginParameters::default())
+                .map_err(|_| PeerFault::WrongKe3)?;
+            long_key(result.session_key)
+        })
     }
 }
 

@@ -12,7 +12,7 @@ use crate::error::{CallerFault, Error, VaultFault};
 use crate::head::{SealedHead, VaultPin};
 use crate::id::{KeyId, UserId};
 use crate::message::Wrap;
-use crate::secret::{Key, SecretBytes};
+use crate::secret::{Key, SecretBytes, scrubbed};
 use crate::suite::{VERSION, label, open_secret, seal_secret, sha256};
 
 /// A set of secrets: how many, and the sum of their elements modulo 2^256, which never leaves the client unsealed.
@@ -91,8 +91,10 @@ impl Tally {
 }
 
 fn combine(a: &Key, b: &Key, operation: fn(&U256, &U256) -> U256) -> Key {
-    let [a, b] = [a, b].map(|key| Zeroizing::new(U256::from_be_slice(key.expose())));
-    key_of(&Zeroizing::new(operation(&a, &b)))
+    scrubbed(|| {
+        let [a, b] = [a, b].map(|key| Zeroizing::new(U256::from_be_slice(key.expose())));
+        key_of(&Zeroizing::new(operation(&a, &b)))
+    })
 }
 
 fn key_of(number: &U256) -> Key {
@@ -111,17 +113,17 @@ impl Head {
 
     /// Whether the account is being deleted.
     pub(crate) fn is_closed(&self) -> bool {
-        self.credential == CLOSED
+        self.credential.ct_eq(&CLOSED).into()
     }
 
     /// Whether it was sealed while this wrap was the account's, so far as that can be said of a closed vault.
     pub(crate) fn has_credential(&self, wrap: &Wrap) -> bool {
-        self.is_closed() || self.credential == credential_tag(wrap)
+        self.is_closed() || bool::from(self.credential.ct_eq(&credential_tag(wrap)))
     }
 
     /// Whether it was sealed on top of `before`, whose epoch is part of its hash.
     pub(crate) fn follows(&self, before: &Self) -> bool {
-        self.prev == before.pin.hash
+        self.prev.ct_eq(&before.pin.hash).into()
     }
 
     /// Whether the step from `before` to this head was this change.
@@ -129,7 +131,7 @@ impl Head {
         match change {
             HeadChange::Add(set) => self.tally.is(&before.tally.plus(set)),
             HeadChange::Remove(set) => self.tally.is(&before.tally.minus(set)),
-            HeadChange::Credential(tag) => self.credential == *tag,
+            HeadChange::Credential(tag) => self.credential.ct_eq(tag).into(),
             HeadChange::Close => self.is_closed(),
         }
     }
@@ -138,14 +140,16 @@ impl Head {
 impl Vault {
     /// A set of secrets, each once: the element of one is `HMAC-SHA-256(element key, key ID)`.
     pub(crate) fn tally<'a>(&self, key_ids: impl IntoIterator<Item = &'a KeyId>) -> Tally {
-        let (mut sum, mut count) = (Zeroizing::new(U256::ZERO), 0u64);
-        for key_id in key_ids {
-            let mut element = self.element_key.mac(key_id.as_bytes());
-            *sum = sum.wrapping_add(&Zeroizing::new(U256::from_be_slice(&element)));
-            element.zeroize();
-            count = count.saturating_add(1);
-        }
-        Tally { count, digest: key_of(&sum) }
+        scrubbed(|| {
+            let (mut sum, mut count) = (Zeroizing::new(U256::ZERO), 0u64);
+            for key_id in key_ids {
+                let mut element = self.element_key.mac(key_id.as_bytes());
+                *sum = sum.wrapping_add(&Zeroizing::new(U256::from_be_slice(&element)));
+                element.zeroize();
+                count = count.saturating_add(1);
+            }
+            Tally { count, digest: key_of(&sum) }
+        })
     }
 
     /// The first head of the chain, made at registration: no secrets, and the first wrap.

@@ -17,7 +17,7 @@ use sha2::{Digest, Sha256};
 
 use crate::support::{IDENTITY, World, client, error};
 
-const PROFILE: KsfProfile = KsfProfile::CHEAP_FOR_TESTS;
+pub const PROFILE: KsfProfile = KsfProfile::CHEAP_FOR_TESTS;
 
 struct Suite;
 
@@ -28,7 +28,7 @@ impl CipherSuite for Suite {
 }
 
 /// The device's generator, as `opaque-ke` takes it.
-struct Draw(ChaCha20Rng);
+pub struct Draw(pub ChaCha20Rng);
 
 impl Draw {
     fn new(seed: u64) -> Self {
@@ -78,12 +78,18 @@ fn seal(key: [u8; 32], nonce: [u8; 12], aad: &[u8], msg: &[u8]) -> Vec<u8> {
 }
 
 /// Section 10: the password input.
-fn password_input(account: &str, password: &str) -> Vec<u8> {
+pub fn password_input(account: &str, password: &str) -> Vec<u8> {
     let length = |text: &str| u16::try_from(text.len()).unwrap().to_be_bytes();
     [&length(account)[..], account.as_bytes(), &length(IDENTITY), IDENTITY.as_bytes(), password.as_bytes()].concat()
 }
 
-fn identifiers(account: &str) -> Identifiers<'_> {
+/// Section 10: OPAQUE's context.
+pub fn opaque_context() -> Vec<u8> {
+    let numbers = [PROFILE.memory_kib(), PROFILE.passes(), PROFILE.lanes()].map(u32::to_be_bytes).concat();
+    info("opaque context", &[b"ristretto255-SHA512 3DH Argon2id HKDF-SHA-256 AES-256-GCM-SIV", &numbers])
+}
+
+pub fn identifiers(account: &str) -> Identifiers<'_> {
     Identifiers { client: Some(account.as_bytes()), server: Some(IDENTITY.as_bytes()) }
 }
 
@@ -267,9 +273,7 @@ impl Line {
         let account_name = client(account).account().clone();
         let request = ClientMessage::LoginRequest { account: account_name, profile: PROFILE, ke1 };
         let ServerMessage::LoginResponse { session_id, ke2 } = world.send(&request).unwrap() else { panic!("no KE2") };
-        let numbers = [PROFILE.memory_kib(), PROFILE.passes(), PROFILE.lanes()].map(u32::to_be_bytes).concat();
-        let suite = b"ristretto255-SHA512 3DH Argon2id HKDF-SHA-256 AES-256-GCM-SIV";
-        let context = info("opaque context", &[suite, &numbers]);
+        let context = opaque_context();
         let parameters = ClientLoginFinishParameters::new(Some(&context), identifiers(account), Some(&PROFILE));
         let ke2 = CredentialResponse::deserialize(ke2.as_bytes()).unwrap();
         let finished = started.state.finish(&mut draw, &input, ke2, parameters).unwrap();
