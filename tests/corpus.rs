@@ -39,3 +39,18 @@ fn the_corpus_of_decode_breaks_no_promise() {
 fn the_corpus_of_server_session_breaks_no_promise() {
     replay("server_session", harness::server_session);
 }
+
+#[test]
+fn the_corpus_of_client_exchange_breaks_no_promise() {
+    replay("client_exchange", harness::client_exchange);
+}
+
+#[test]
+fn the_corpus_of_network_breaks_no_promise() {
+    replay("network", harness::network);
+}
+
+#[test]
+fn the_corpus_of_lying_store_breaks_no_promise() {
+    replay("lying_store", harness::lying_store);
+}

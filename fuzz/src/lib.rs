@@ -3,4 +3,4 @@
 
 pub mod harness;
 
-pub use harness::{decode, server_session};
+pub use harness::{client_exchange, decode, lying_store, network, server_session};

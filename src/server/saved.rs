@@ -73,7 +73,12 @@ fn nonce_and_aad(session_id: SessionId, version: u64) -> ([u8; 12], Vec<u8>) {
 
 impl FleetKey {
     /// Seals in place: the plaintext lies in the one buffer that becomes the ciphertext.
-    fn seal<T: serde::Serialize>(&self, session_id: SessionId, version: u64, value: &T) -> Result<Record, Error> {
+    pub(crate) fn seal<T: serde::Serialize>(
+        &self,
+        session_id: SessionId,
+        version: u64,
+        value: &T,
+    ) -> Result<Record, Error> {
         let too_long = |_| CallerFault::TooLong { max: MAX_MESSAGE };
         let len = postcard::experimental::serialized_size(value).map_err(too_long)?;
         let plain = postcard::to_extend(value, Vec::with_capacity(len.saturating_add(16))).map_err(too_long)?;
@@ -81,13 +86,16 @@ impl FleetKey {
         Ok(Record::from_vec(seal(self.key(session_id)?.expose(), nonce, &aad, plain)?))
     }
 
-    fn open(&self, session_id: SessionId, version: u64, sealed: &[u8]) -> Result<Saved, Error> {
-        let fault = |problem| Error::stored(RecordName::Session(session_id), problem);
+    pub(crate) fn unseal(&self, session_id: SessionId, version: u64, sealed: &[u8]) -> Result<SecretBytes, Error> {
         let (nonce, aad) = nonce_and_aad(session_id, version);
-        let plain = open_secret(&self.key(session_id)?, nonce, &aad, sealed).map_err(|_| fault("doesn't open"))?;
-        match postcard::take_from_bytes(plain.expose()) {
+        let fault = |_| Error::stored(RecordName::Session(session_id), "doesn't open");
+        open_secret(&self.key(session_id)?, nonce, &aad, sealed).map_err(fault)
+    }
+
+    fn open(&self, session_id: SessionId, version: u64, sealed: &[u8]) -> Result<Saved, Error> {
+        match postcard::take_from_bytes(self.unseal(session_id, version, sealed)?.expose()) {
             Ok((saved, [])) => Ok(saved),
-            _ => Err(fault("can't be decoded")),
+            _ => Err(Error::stored(RecordName::Session(session_id), "can't be decoded")),
         }
     }
 }

@@ -179,8 +179,8 @@ impl Found {
                     checked.push(head);
                 }
                 // None at all may be an account that has been deleted since the standing was read: the write will tell.
-                let all = !checked.is_empty() && checked.len() < usize::from(query.limit);
-                if all && standing.is_some_and(|standing| epoch <= standing.epoch) {
+                let last = checked.last().filter(|_| checked.len() < usize::from(query.limit));
+                if last.zip(standing).is_some_and(|(last, standing)| last.epoch() < standing.epoch) {
                     return Err(Error::stored(RecordName::Head(query.user_id, epoch), "is missing"));
                 }
                 Ok(FoundHeads { standing, heads: checked })

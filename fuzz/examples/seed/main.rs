@@ -1,9 +1,12 @@
 //! Writes the seed corpora, from honest runs and from runs with one thing gone wrong:
 //! `cargo run --manifest-path fuzz/Cargo.toml --example seed` in the repository's root.
 //!
-//! With file names as arguments it prints what those inputs of `server_session` stand for instead.
+//! With a target and file names as arguments it prints what those inputs stand for instead.
 
 mod encoding;
+mod lies;
+mod meetings;
+mod networks;
 mod runs;
 mod values;
 mod vaults;
@@ -12,18 +15,31 @@ use std::path::Path;
 use std::{env, fs, io};
 
 use keystow_fuzz::harness::action::Action;
-use keystow_fuzz::harness::actions;
+use keystow_fuzz::harness::{actions, exchanges, lying_store, network};
 
 fn main() -> io::Result<()> {
-    let files: Vec<String> = env::args().skip(1).collect();
-    for file in &files {
-        println!("{file}: {:#?}", actions(&fs::read(file)?));
+    let arguments: Vec<String> = env::args().skip(1).collect();
+    if let Some((target, files)) = arguments.split_first() {
+        for file in files {
+            println!("{file}: {}", meaning(target, &fs::read(file)?));
+        }
+        return Ok(());
     }
-    if files.is_empty() {
-        write("decode", &values::values())?;
-        write("server_session", &runs())?;
+    write("decode", &values::values())?;
+    write("server_session", &runs())?;
+    write("client_exchange", &meetings::meetings())?;
+    write("network", &networks::networks())?;
+    write("lying_store", &lies::lies())
+}
+
+fn meaning(target: &str, data: &[u8]) -> String {
+    match target {
+        "server_session" => format!("{:#?}", actions(data)),
+        "client_exchange" => format!("{:#?}", exchanges::meeting(data)),
+        "network" => format!("{:#?}", network::moves(data)),
+        "lying_store" => format!("{:#?}", lying_store::moves(data)),
+        _ => format!("{data:?}"),
     }
-    Ok(())
 }
 
 fn write(target: &str, seeds: &[(String, Vec<u8>)]) -> io::Result<()> {

@@ -1,11 +1,12 @@
 //! The seeds of `decode`: every message and stored value of an honest run.
 
 use keystow::client;
-use keystow::testing::{InMemoryServer, MemoryStore};
+use keystow::testing::{InMemoryServer, MemoryStore, hostile};
 use keystow::{
-    AccountName, Client, ClientPolicy, Exchange, Kind, KsfProfile, SealedSecret, Server, ServerMessage, ServerPolicy,
-    ServerSetup, Timestamp,
+    AccountName, Client, ClientMessage, ClientPolicy, Exchange, Kind, KsfProfile, RetrievedSecret, SealedHead,
+    SealedSecret, Server, ServerMessage, ServerPolicy, ServerSetup, Timestamp,
 };
+use keystow_fuzz::harness::records;
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng;
 
@@ -24,6 +25,8 @@ const NOW: Timestamp = Timestamp::from_millis(1_800_000_000_000);
 struct Tap {
     server: InMemoryServer<MemoryStore>,
     values: Vec<(String, Vec<u8>)>,
+    /// What was in the frames.
+    bodies: Vec<(String, Vec<u8>)>,
 }
 
 impl Tap {
@@ -38,9 +41,38 @@ impl Tap {
             let answer = self.server.handle(&message, NOW).expect("an answer");
             self.keep(&format!("{name}-request"), message);
             self.keep(&format!("{name}-reply"), answer.clone());
-            if let Some(output) = exchange.receive(ServerMessage::decode(&answer).expect("a reply")).ok()? {
+            let answer = ServerMessage::decode(&answer).expect("a reply");
+            self.open(name, exchange.message(), &answer);
+            if let Some(output) = exchange.receive(answer).ok()? {
                 return output.ok();
             }
+        }
+    }
+
+    fn open(&mut self, name: &str, message: &ClientMessage, answer: &ServerMessage) {
+        let Some(session) = self.server.sessions.get(&answer.session_id()) else { return };
+        if let Ok(request) = hostile::open_request(session, message.clone()) {
+            let body = postcard::to_allocvec(&request).expect("an encoding");
+            self.bodies.push((format!("{name}-request-body"), body));
+        }
+        if let Ok(reply) = hostile::open_reply(session, answer.clone()) {
+            let body = postcard::to_allocvec(&reply).expect("an encoding");
+            self.bodies.push((format!("{name}-reply-body"), body));
+        }
+    }
+
+    fn keep_formats(&mut self, key: &RetrievedSecret) {
+        let hex: String = key.expose().iter().map(|byte| format!("{byte:02X}")).collect();
+        self.keep("raw-key", key.expose().to_vec());
+        self.keep("hex-key", hex.into_bytes());
+        self.keep("pkcs8-der", key.to_pkcs8_der().expect("a format").expose().to_vec());
+        self.keep("pkcs8-pem", key.to_pkcs8_pem().expect("a format").as_bytes().to_vec());
+        if let Ok(pem) = key.to_sec1_pem() {
+            self.keep("sec1-pem", pem.as_bytes().to_vec());
+            // The octets of version, private key, curve and public key, as PKCS#8 has them inside.
+            let der = key.to_pkcs8_der().expect("a format").expose().to_vec();
+            let inner = der.windows(2).rposition(|start| start == [0x30, 0x6b]).expect("an ECPrivateKey");
+            self.keep("sec1-der", der[inner..].to_vec());
         }
     }
 }
@@ -50,7 +82,8 @@ pub(crate) fn values() -> Vec<(String, Vec<u8>)> {
     let setup = ServerSetup::generate(rng).expect("a setup");
     let setup_bytes = setup.to_bytes().expose().to_vec();
     let server = Server::new(setup, "keys.example.com", ServerPolicy::default()).expect("a server");
-    let mut tap = Tap { server: InMemoryServer::new(server, MemoryStore::new(), 2), values: Vec::new() };
+    let mut tap =
+        Tap { server: InMemoryServer::new(server, MemoryStore::new(), 2), values: Vec::new(), bodies: Vec::new() };
     let policy = ClientPolicy::new([KsfProfile::CHEAP_FOR_TESTS]).expect("a policy");
     let client = Client::new(AccountName::new("ada").expect("a name"), "keys.example.com", policy).expect("a client");
 
@@ -64,7 +97,7 @@ pub(crate) fn values() -> Vec<(String, Vec<u8>)> {
     session.settle(stored).expect("its own");
     let rebased = session.rebase(&pending).and_then(|rebased| rebased.encode()).expect("an encoding");
     let key_ids: Vec<_> = pending.key_ids().collect();
-    tap.run("retrieve", session.retrieve(&key_ids).expect("a start"));
+    let keys = tap.run("retrieve", session.retrieve(&key_ids).expect("a start")).expect("secrets");
     let listed = tap.run("list", session.list().expect("a start")).expect("a list");
     session.settle(listed).expect("its own");
     let changed =
@@ -100,5 +133,19 @@ pub(crate) fn values() -> Vec<(String, Vec<u8>)> {
     for entry in entries {
         tap.keep("audit-entry", entry.to_record().expect("a record").as_bytes().to_vec());
     }
+    let bodies = core::mem::take(&mut tap.bodies);
+    bodies.into_iter().for_each(|(name, body)| tap.keep(&name, body));
+    for (name, record) in records::with_world(|world| world.values()) {
+        tap.keep(name, record);
+    }
+    keys[1..].iter().for_each(|key| tap.keep_formats(key));
+    tap.keep("key-id-text", key_ids[0].to_string().into_bytes());
+    tap.keep("server-key-text", registered.server_key.to_string().to_ascii_uppercase().into_bytes());
+    for profile in [KsfProfile::RECOMMENDED, KsfProfile::FLOOR, KsfProfile::CEILING] {
+        let numbers = [profile.memory_kib(), profile.passes(), profile.lanes()];
+        tap.keep("ksf-profile", numbers.map(u32::to_be_bytes).concat());
+    }
+    // It was taken for one that misses the next, which can't be.
+    tap.keep("last-possible-head-record", [&[1][..], &[0xff; SealedHead::LEN]].concat());
     tap.values
 }

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use keystow::{
-    AccountName, Client, ClientMessage, ClientPolicy, ClientSession, KeyId, KsfProfile, PendingSecrets, ServerMessage,
-    UserId, VaultPin,
+    AccountName, Client, ClientMessage, ClientPolicy, ClientSession, KeyId, KsfProfile, PendingSecrets, Refusal,
+    ServerMessage, UserId, VaultPin,
 };
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng;
@@ -33,10 +33,12 @@ pub struct Clients {
     pub(super) rng: ChaCha20Rng,
     /// How many devices there were.
     pub(super) numbers: usize,
-    exchanges: Vec<Entry>,
+    pub(super) exchanges: Vec<Entry>,
     /// All that ever crossed the network, untampered: answers with the message that they answer.
-    messages: Vec<Vec<u8>>,
-    answers: Vec<(Vec<u8>, Vec<u8>)>,
+    pub(super) messages: Vec<Vec<u8>>,
+    pub(super) answers: Vec<(Vec<u8>, Vec<u8>)>,
+    /// What the server has refused, proven to be the server.
+    pub(super) refusals: Vec<Refusal>,
     /// What each device sealed under each of its sequence numbers.
     sealed: BTreeMap<(usize, u64), Vec<u8>>,
     /// The answers behind which the store lied, and whether it did to a read.
@@ -60,7 +62,11 @@ pub struct Pin {
 /// An exchange under way.
 pub struct Entry {
     exchange: Box<dyn UnderWay>,
-    whose: Whose,
+    pub(super) whose: Whose,
+    /// The name that it registers.
+    pub(super) registers: Option<AccountName>,
+    /// Whether it is a login that can't succeed: with a wrong password, or before the account was there.
+    pub(super) is_vain: bool,
     /// Whether it is one of those that a device has one of at a time.
     is_with_vault: bool,
     /// Whether it took an answer behind which the store lied, to a read, or at all.
@@ -86,6 +92,11 @@ impl Device {
 }
 
 impl Whose {
+    /// Whether it is this device's.
+    pub fn is_device(&self, number: usize) -> bool {
+        matches!(self, Self::Devices { device, .. } if *device == number)
+    }
+
     /// The same, about a pin.
     pub fn about(self, owner: UserId) -> Self {
         match self {
@@ -97,7 +108,15 @@ impl Whose {
 
 impl Entry {
     pub fn new(whose: Whose, exchange: Box<dyn UnderWay>) -> Self {
-        Self { exchange, whose, is_with_vault: false, misread: false, lied_to: false }
+        Self { exchange, whose, registers: None, is_vain: false, is_with_vault: false, misread: false, lied_to: false }
+    }
+
+    pub fn registration(name: AccountName, exchange: Box<dyn UnderWay>) -> Self {
+        Self { registers: Some(name), ..Self::new(Whose::Nobodys, exchange) }
+    }
+
+    pub fn login(whose: Whose, exchange: Box<dyn UnderWay>, is_vain: bool) -> Self {
+        Self { is_vain, ..Self::new(whose, exchange) }
     }
 
     pub fn with_vault(whose: Whose, exchange: Box<dyn UnderWay>) -> Self {
@@ -125,6 +144,7 @@ impl Clients {
             put_off: Vec::new(),
             messages: Vec::new(),
             answers: Vec::new(),
+            refusals: Vec::new(),
             sealed: BTreeMap::new(),
             lies: BTreeMap::new(),
             ledger: Ledger::default(),
@@ -208,7 +228,7 @@ impl Clients {
     }
 
     /// An exchange's message. A number is never sealed under twice: that would be the same nonce for two messages.
-    fn message(&mut self, exchange: usize) -> Vec<u8> {
+    pub(super) fn message(&mut self, exchange: usize) -> Vec<u8> {
         let Entry { exchange, whose, .. } = &self.exchanges[exchange];
         let message = exchange.message();
         if let (Whose::Devices { device, .. }, Ok(ClientMessage::Frame(frame))) =
@@ -221,7 +241,7 @@ impl Clients {
     }
 
     /// Runs an exchange until it ends, or gets no answer.
-    fn run(&mut self, exchange: usize) {
+    pub(super) fn run(&mut self, exchange: usize) {
         let under_way = self.exchanges.len();
         while self.exchanges.len() == under_way {
             let message = self.message(exchange);
@@ -237,6 +257,11 @@ impl Clients {
     pub(super) fn send(&mut self, message: Vec<u8>, tamper: Tamper, mishap: Mishap) -> Option<Vec<u8>> {
         let mut crossing = message.clone();
         tamper.apply(&mut crossing, &self.deployment.sessions());
+        self.cross(message, &crossing, mishap)
+    }
+
+    /// The same for a message whose bytes are others when they arrive.
+    pub(super) fn cross(&mut self, message: Vec<u8>, crossing: &[u8], mishap: Mishap) -> Option<Vec<u8>> {
         let meanwhile = match mishap {
             Mishap::Meanwhile { exchange } => {
                 let other = pick(&self.exchanges, exchange)?;
@@ -249,7 +274,7 @@ impl Clients {
                 self.messages.push(message.clone());
             }
         }
-        let answer = self.deployment.deliver(&crossing, Course { mishap, meanwhile: meanwhile.as_deref() })?;
+        let answer = self.deployment.deliver(crossing, Course { mishap, meanwhile: meanwhile.as_deref() })?;
         if answer.lied {
             self.lies.insert(answer.bytes.clone(), answer.misread);
         }
@@ -271,7 +296,7 @@ impl Clients {
     }
 
     /// An answer reaches an exchange.
-    fn answer(&mut self, exchange: usize, answer: &[u8]) {
+    pub(super) fn answer(&mut self, exchange: usize, answer: &[u8]) {
         let Ok(message) = ServerMessage::decode(answer) else { return };
         let entry = &mut self.exchanges[exchange];
         let received = entry.exchange.receive(message);

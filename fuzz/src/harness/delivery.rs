@@ -32,7 +32,7 @@ pub struct Before {
 
 /// What can be seen of a session. What can't be is seen by sending it its last message again.
 #[derive(Debug, PartialEq, Eq)]
-struct Portrait {
+pub struct Portrait {
     state: String,
     user_id: Option<UserId>,
     expires: Option<Timestamp>,
@@ -73,7 +73,7 @@ impl Before {
 }
 
 impl Portrait {
-    fn of(session: &ServerSession) -> Self {
+    pub fn of(session: &ServerSession) -> Self {
         Self { state: format!("{session:?}"), user_id: session.user_id(), expires: session.expires() }
     }
 }

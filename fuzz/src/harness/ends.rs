@@ -40,7 +40,8 @@ impl Clients {
                 Settle::Late => self.put_off.push(put_off),
                 Settle::Never => {}
             },
-            End::Done | End::Refused => {}
+            End::Refused(refusal) => self.refusals.push(refusal),
+            End::Done => {}
             // What nobody has compared with the head, the store may have hidden.
             End::Salvaged(user_id, _, listed) if misread => self.ledger.listed(user_id, &listed),
             End::Salvaged(user_id, start, listed) => {

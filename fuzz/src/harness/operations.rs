@@ -32,8 +32,9 @@ impl Clients {
         let (client, rng) = (self.person(person), &mut self.draw(randomness));
         let name = client.account().clone();
         let exchange = client.register(PASSWORD, rng).unwrap();
+        let registers = name.clone();
         let exchange = under_way(exchange, move |registered| End::Registered(name.clone(), registered));
-        Some(Entry::new(Whose::Nobodys, exchange))
+        Some(Entry::registration(registers, exchange))
     }
 
     pub(super) fn log_in(&mut self, person: u8, guess: bool, pin: Option<u8>, randomness: Randomness) -> Started {
@@ -47,7 +48,8 @@ impl Clients {
         let exchange = under_way(exchange, move |session| {
             End::LoggedIn(LoggedIn { name: name.clone(), guess, pin, session: Box::new(session) })
         });
-        Some(Entry::new(whose, exchange))
+        let is_vain = guess || !self.deployment.store.accounts.contains_key(client.account());
+        Some(Entry::login(whose, exchange, is_vain))
     }
 
     /// Starts something on a device, unless it has seen that the account is being deleted. Of what changes the vault or

@@ -7,8 +7,8 @@ use keystow::operation::Reply;
 use keystow::operation::audit::AuditPage;
 use keystow::operation::list::ListedSecret;
 use keystow::{
-    AccountName, CallerFault, ClientSession, Error, Exchange, KeyId, NewSecret, PeerFault, PendingSecrets, Registered,
-    RetrievedSecret, ServerMessage, Unsettled, UserId, VaultFault, VaultPin,
+    AccountName, CallerFault, ClientSession, Error, Exchange, KeyId, NewSecret, PeerFault, PendingSecrets, Refusal,
+    Registered, RetrievedSecret, ServerMessage, Unsettled, UserId, VaultFault, VaultPin,
 };
 
 use super::action::Settle;
@@ -59,7 +59,7 @@ pub enum End {
     Unsettled(PutOff),
     /// It did what it should, and leaves nothing to judge.
     Done,
-    Refused,
+    Refused(Refusal),
 }
 
 /// A login that was granted.
@@ -121,7 +121,7 @@ impl<O: Operation, E: Fn(O::Output) -> End> UnderWay for Running<O, E> {
         let error = match self.exchange.receive(answer) {
             Ok(None) => return Received::Another,
             Ok(Some(Ok(output))) => return Received::Ended((self.end)(output)),
-            Ok(Some(Err(_refusal))) => return Received::Ended(End::Refused),
+            Ok(Some(Err(refusal))) => return Received::Ended(End::Refused(refusal)),
             Err(error) => error,
         };
         assert_eq!(self.exchange.message(), &before, "an error moves an exchange on");
