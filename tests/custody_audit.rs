@@ -263,3 +263,19 @@ fn a_malicious_servers_trail_is_in_order_and_ends() {
     let other = Reply::Status(status::Reply { lifetime: 0, idle: 0, recent: 0 });
     assert_eq!(told(&mut world, &mut ada, (&any, None, 1), &other), PeerFault::OutOfOrder.into());
 }
+
+#[test]
+fn rule_23_a_page_of_the_trail_ends_at_512_kib() {
+    let mut world = world(9);
+    let (mut ada, _, hers) = person(&mut world, "ada");
+    let ids: Vec<KeyId> = (0..=255).map(|byte| KeyId::from_bytes([byte; 16])).collect();
+    for _ in 0..200 {
+        assert_eq!(world.retrieve(&mut ada, &ids).unwrap().unwrap_err(), Refusal::NotFound);
+    }
+    // An entry with 256 key IDs counts 64 + 256 * 16 bytes, one of the first four 64, 80 or 96.
+    let first = trail(&mut world, &mut ada, AuditFilter::default());
+    assert_eq!(first.len(), hers.len() + 125);
+    let exchange = ada.audit(AuditFilter::default(), Some(first.last().unwrap().place()), 256).unwrap();
+    let rest = world.run(exchange).unwrap().unwrap();
+    assert_eq!((rest.entries.len(), rest.next), (75, None));
+}

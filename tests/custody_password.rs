@@ -319,3 +319,47 @@ fn rule_10_the_new_record_is_under_the_policys_first_profile() {
     assert_eq!(session.ksf_profile(), KsfProfile::FLOOR);
     assert_eq!(error(world.log_in(&client("ada"), NEW)), PeerFault::LoginFailed.into());
 }
+
+/// What registration does for rule 5, a change of password does too: the element that a guesser could compare is never evaluated
+/// under the account's own identifier, nor twice under one.
+#[test]
+fn rule_5_a_change_of_password_evaluates_nothing_that_helps_to_guess_the_old_one() {
+    let mut world = world(13);
+    let (client, mut session) = world.person("ada");
+    let login = client.log_in("a guess", None, &mut world.rng).unwrap();
+    let ClientMessage::LoginRequest { ke1, .. } = login.message() else { panic!("no login request") };
+    let blinded = Box::new(OpaqueMessage::from_bytes(*ke1.as_bytes().first_chunk().unwrap()));
+    let ServerMessage::LoginResponse { ke2, .. } = world.send(login.message()).unwrap() else { panic!("no KE2") };
+    let mut seen: Vec<[u8; 32]> = vec![*ke2.as_bytes().first_chunk().unwrap()];
+    for _ in 0..4 {
+        let start = Request::ChangePassword(Change::Start { blinded: blinded.clone() });
+        match ask(&mut world, &mut session, &start) {
+            Reply::ChangePassword(Changing::Evaluated { evaluated }) => {
+                let element = *evaluated.as_bytes().first_chunk().unwrap();
+                assert!(!seen.contains(&element), "evaluated under one identifier twice");
+                seen.push(element);
+            }
+            other => panic!("no evaluation: {other:?}"),
+        }
+    }
+}
+
+#[test]
+fn rule_16_a_record_with_an_invalid_public_key_is_denied_and_the_old_one_stays() {
+    let mut world = world(14);
+    let (client, mut session) = world.person("ada");
+    let exchange = started(&mut world, &mut session, NEW);
+    let Request::ChangePassword(Change::Finish { upload, wrap, head }) = request(&world, &exchange) else {
+        panic!("no record")
+    };
+    let before = world.server.store.clone();
+    for point in [[0; 32], [0xff; 32], [1; 32]] {
+        let mut bytes = *upload.as_bytes();
+        bytes[..32].copy_from_slice(&point);
+        let upload = Box::new(OpaqueMessage::from_bytes(bytes));
+        let finish = Request::ChangePassword(Change::Finish { upload, wrap, head: head.clone() });
+        assert_eq!(ask(&mut world, &mut session, &finish), Reply::Refused(Refusal::Denied));
+        assert_eq!(world.server.store, before);
+    }
+    assert_eq!(working(&mut world, &client, [PASSWORD, NEW]), [true, false]);
+}

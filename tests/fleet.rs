@@ -224,6 +224,21 @@ fn an_attempt_is_charged_once_and_refunded_once_whichever_nodes_take_the_login()
     assert_eq!(count(&world), 0);
 }
 
+/// A node that takes in what another has written goes on from the store's outcome, not from what the step had hoped for.
+#[test]
+fn an_attempt_that_was_refused_is_refused_at_every_node() {
+    let mut world = world();
+    let (client, _) = world.person();
+    let mut guess = || client.log_in("a guess", None, &mut world.rng).unwrap().message().clone();
+    let guesses: Vec<ClientMessage> = (0..=ServerPolicy::default().attempt_limit).map(|_| guess()).collect();
+    let answers: Vec<ServerMessage> = guesses.iter().map(|guess| world.send(guess).unwrap()).collect();
+    let refused = answers.last().unwrap();
+    assert!(matches!(refused, ServerMessage::Refused { refusal: Refusal::TryAgainAt(_), .. }), "{refused:?}");
+    for _ in 0..NODES {
+        assert_eq!(world.send(guesses.last().unwrap()), Ok(refused.clone()));
+    }
+}
+
 #[test]
 fn a_stored_session_opens_under_its_own_key_id_version_and_outcome_alone() {
     let mut world = world();
@@ -261,7 +276,8 @@ fn a_stored_session_opens_under_its_own_key_id_version_and_outcome_alone() {
     let found = world.fleet.store.read(&Query::Session(query.clone())).unwrap();
     assert!(stranger.resume(&query, found, &mut rng(4)).is_err(), "another fleet's key");
     let found = world.fleet.store.read(&Query::Session(SessionQuery::new(other.session_id()))).unwrap();
-    assert!(node(1).resume(&query, found, &mut rng(4)).is_err(), "the answer to another query");
+    let anothers = node(1).resume(&query, found, &mut rng(4)).unwrap_err();
+    assert!(matches!(anothers, Error::Stored(fault) if fault.record == RecordName::Answer), "it is not even opened");
     assert!(world.send(&message).is_ok());
 }
 

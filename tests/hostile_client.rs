@@ -237,7 +237,9 @@ fn rule_19_every_denial_looks_the_same_on_the_wire() {
     ];
     let lengths = requests.map(|request| {
         let exchange = testing::hostile::request(&mut session, &request).unwrap();
-        world.send(exchange.message()).unwrap().encode().unwrap().len()
+        let answer = world.send(exchange.message()).unwrap();
+        assert_eq!(read_reply(&world, &answer), Reply::Refused(Refusal::Denied));
+        answer.encode().unwrap().len()
     });
     assert!(lengths.iter().all(|len| *len == lengths[0]), "{lengths:?}");
 }

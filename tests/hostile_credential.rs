@@ -10,12 +10,12 @@
 mod hostile;
 mod support;
 
-use hostile::{ended, fault, lying, person, record};
-use keystow::operation::{Request, heads, list, retrieve};
+use hostile::{ended, fault, lying, person, read_reply, record};
+use keystow::operation::{Reply, Request, heads, list, retrieve};
 use keystow::storage::{Query, Standing};
 use keystow::testing::{MemoryStore, Store, hostile as peer};
 use keystow::*;
-use support::{PASSWORD, client};
+use support::{PASSWORD, World, client};
 
 /// What rule 15 is about: the account's credential identifier is another one, as after a change of password.
 fn change_credential(store: &mut MemoryStore) {
@@ -137,5 +137,33 @@ fn rule_15_a_read_that_returns_another_credential_identifier_ends_the_session() 
         let late = session.retrieve(&[key_id]).unwrap();
         let mut server = world.server.sessions.remove(&session.session_id()).unwrap();
         assert_eq!(fault(server.receive(late.message().clone(), world.now)), PeerFault::OutOfOrder.into());
+    }
+}
+
+/// A change of password between a request's read and its write: the write is guarded, whatever it is, and a read has one.
+#[test]
+fn rule_15_a_read_or_write_that_a_password_change_overtakes_is_refused_whatever_it_is() {
+    type Ask = fn(&mut World, &mut ClientSession, KeyId) -> ClientMessage;
+    let requests: [Ask; 5] = [
+        |_, session, key_id| session.retrieve(&[key_id]).unwrap().message().clone(),
+        |_, session, _| session.list().unwrap().message().clone(),
+        |_, session, key_id| session.delete(&[key_id]).unwrap().message().clone(),
+        |_, session, _| session.delete_account().unwrap().message().clone(),
+        |world, session, _| {
+            let pending = world.generate(session, &[Kind::Ed25519]).unwrap().unwrap();
+            session.store(&pending).unwrap().message().clone()
+        },
+    ];
+    for ask in requests {
+        let mut world = support::world(14);
+        let (mut session, secrets) = person(&mut world, "ada");
+        let message = ask(&mut world, &mut session, secrets[0].header.key_id());
+        let mut changed = world.server.store.clone();
+        change_credential(&mut changed);
+        let answer = world.interrupted(&message, change_credential);
+        assert_eq!(read_reply(&world, &answer), Reply::Refused(Refusal::SessionEnded));
+        let after = &world.server.store;
+        assert_eq!((&after.accounts, &after.secrets), (&changed.accounts, &changed.secrets));
+        assert_eq!(after.heads, changed.heads);
     }
 }

@@ -12,11 +12,12 @@ mod support;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use hostile::device::Device;
 use hostile::{ended, fault, forge, record, sealed, tombstone};
 use keystow::operation::{Reply, Request, generate};
 use keystow::testing::hostile::open_request;
 use keystow::*;
-use support::{PASSWORD, World, client};
+use support::{IDENTITY, PASSWORD, World, client};
 
 const KINDS: [Kind; 3] = [Kind::Bytes(32), Kind::Secp256k1, Kind::Ed25519];
 
@@ -243,4 +244,57 @@ fn rule_22_a_late_retry_does_not_bring_a_deleted_secret_back() {
     let others = [key_ids[0], key_ids[2]];
     assert_eq!(world.retrieve(&mut session, &others).unwrap().unwrap().len(), 2);
     assert_eq!(world.list(&mut session).unwrap().unwrap().len(), 2);
+}
+
+/// What a vault's owner has in common with somebody who knows all that the client drew: the same user ID, server bytes and
+/// generator. Only the vault key differs.
+#[test]
+fn rule_12_a_secret_hangs_on_the_vault_key_too() {
+    let mut secrets = vec![];
+    let mut user_ids = BTreeSet::new();
+    for vault_key in [[7; 32], [8; 32]] {
+        let mut world = support::world(10);
+        let device = Device::register(&mut world, "ada", PASSWORD, vault_key);
+        user_ids.insert(device.user_id);
+        let mut session = world.log_in(&client("ada"), PASSWORD).unwrap().unwrap();
+        let pending = generate(&world, &mut session, 9, [0; 32], &KINDS);
+        secrets.extend(plaintexts(&mut world, &mut session, &pending));
+    }
+    assert_eq!(user_ids.len(), 1, "the same person in all but the key");
+    assert_distinct(&secrets);
+}
+
+/// The same of a vault key: two servers, of which one evaluates the password otherwise, and a generator that is known.
+#[test]
+fn rule_12_a_vault_key_hangs_on_the_export_key_too() {
+    let mut secrets = vec![];
+    let mut user_ids = BTreeSet::new();
+    for setup in [1, 2] {
+        let mut world = support::world(11);
+        let setup = ServerSetup::generate(&mut support::rng(setup)).unwrap();
+        world.server.server = Server::new(setup, IDENTITY, ServerPolicy::default()).unwrap();
+        let registration = client("ada").register(PASSWORD, &mut support::rng(7)).unwrap();
+        user_ids.insert(world.run(registration).unwrap().unwrap().user_id);
+        let mut session = world.log_in(&client("ada"), PASSWORD).unwrap().unwrap();
+        let pending = generate(&world, &mut session, 9, [0; 32], &KINDS);
+        secrets.extend(plaintexts(&mut world, &mut session, &pending));
+    }
+    assert_eq!(user_ids.len(), 1, "the same person in all but the key");
+    assert_distinct(&secrets);
+}
+
+/// Imported secrets don't come out of the random bytes: the binder alone tells their headers apart.
+#[test]
+fn rule_13_when_both_sources_repeat_two_imported_secrets_have_two_headers() {
+    let mut world = support::world(12);
+    let (_, mut session) = world.person("ada");
+    let mut import = |secret: &[u8]| {
+        let secret = PlainSecret::bytes(secret).unwrap();
+        let mut exchange = session.import(vec![secret], &mut support::rng(7)).unwrap();
+        let reply = forge(&world, &exchange, &Reply::Generate(generate::Reply { server_random: [0; 32] }));
+        sealed(&ended(exchange.receive(reply)).unwrap()).remove(0)
+    };
+    let [one, other, again] = [b"abc", b"xyz", b"abc"].map(|secret| import(secret));
+    assert_ne!(one.header.key_id(), other.header.key_id());
+    assert_eq!(one, again);
 }

@@ -11,7 +11,7 @@
 mod support;
 mod vault;
 
-use keystow::operation::Reply;
+use keystow::operation::{Reply, heads};
 use keystow::testing::{MemoryStore, hostile};
 use keystow::*;
 use support::{PASSWORD, World, error};
@@ -281,4 +281,35 @@ fn a_head_that_is_said_to_have_moved_and_has_not_is_an_error() {
     let refused = head_moved(&world, &exchange);
     assert!(exchange.receive(refused).unwrap().is_none());
     assert!(world.settled(&mut session, exchange).unwrap().unwrap().is_empty());
+}
+
+#[test]
+fn a_page_of_no_heads_or_too_many_is_an_error() {
+    let mut world = support::world(11);
+    let (_, mut session) = world.person("ada");
+    let newest = session.pin().epoch();
+    let mut exchange = session.verify_pin(session.pin()).unwrap();
+    let bytes = world.server.store.heads[&(session.user_id(), newest)].clone();
+    let head = SealedHead::from_bytes(bytes[1..].try_into().unwrap());
+    for count in [0, 257] {
+        let reply = Reply::Heads(heads::Reply { heads: vec![head.clone(); count], newest });
+        let forged = forged(&world, &exchange, &reply);
+        assert_eq!(exchange.receive(forged).map(drop), Err(PeerFault::Mismatch("number of heads").into()), "{count}");
+    }
+    assert!(world.run(exchange).unwrap().is_ok());
+}
+
+/// An old head that is shown as the newest, without a pin and with nothing before it that it would have to link with.
+#[test]
+fn a_head_under_another_number_than_it_was_sealed_for_does_not_open() {
+    let mut world = support::world(12);
+    let (client, mut session) = world.person("ada");
+    world.secret(&mut session, Kind::Bytes(32));
+    world.secret(&mut session, Kind::Bytes(32));
+    let user_id = session.user_id();
+    let mut renumbered = world.server.store.heads[&(user_id, 1)].clone();
+    renumbered[1..9].copy_from_slice(&2u64.to_be_bytes());
+    world.server.store.heads.insert((user_id, 2), renumbered);
+    let damaged = fault(VaultFault::DamagedHead { epoch: 2 });
+    assert_eq!(error(world.log_in(&client, PASSWORD)), damaged);
 }

@@ -11,32 +11,14 @@
 mod hostile;
 mod support;
 
-use hostile::{Lying, ended, lying, person, record, truncated};
+use hostile::{Lying, ended, lying, person, record, standing, stored, truncated, under_lie};
 use keystow::client::Operation;
 use keystow::operation::Request;
 use keystow::storage::{Attempts, Conflict, Outcome, Query, Standing};
+use keystow::testing::Store;
 use keystow::testing::hostile::open_request;
-use keystow::testing::{AccountRow, Store};
 use keystow::*;
 use support::{PASSWORD, World, client};
-
-fn stored(record: RecordName, problem: &'static str) -> Error {
-    Error::Stored(StoredFault { record, problem })
-}
-
-/// Where Ada's account stands.
-fn standing(world: &World<Lying>) -> Standing {
-    let AccountRow { credential, epoch, .. } = world.server.store.honest.accounts[client("ada").account()];
-    Standing { credential, epoch }
-}
-
-/// What a message comes to under a lie: an error. Nothing is sent, no session is opened, and the store's contents stay.
-fn under_lie<O: Operation>(world: &mut World<Lying>, exchange: &Exchange<O>) -> Error {
-    let (honest, sessions) = (world.server.store.honest.clone(), world.server.sessions.len());
-    let error = support::error(world.send(exchange.message()));
-    assert_eq!((&world.server.store.honest, world.server.sessions.len()), (&honest, sessions));
-    error
-}
 
 /// The account's record, damaged, for as long as a login is tried; then it is put right, and the same login goes through.
 fn with_account_record(world: &mut World, damaged: Vec<u8>) -> Error {
@@ -275,6 +257,14 @@ fn rule_20_heads_that_stand_there_twice_out_of_order_or_were_not_asked_for_are_n
         }));
         assert_eq!(under_lie(&mut world, &exchange), stored(record, problem));
     }
+    // The account is said to have a newer head, which is not there.
+    let third = world.server.store.honest.heads[&(user_id, 2)].clone();
+    let newer = standing.map(|standing| Standing { epoch: 3, ..standing });
+    world.server.store.found = Some(Box::new(move |query| match query {
+        Query::Heads(query) => query.found(newer, vec![third.clone()]),
+        _ => panic!("a comparison of pins reads heads"),
+    }));
+    assert_eq!(under_lie(&mut world, &exchange), stored(RecordName::Head(user_id, 3), "is missing"));
     world.server.store.found = None;
     let answer = world.send(exchange.message()).unwrap();
     session.settle(ended(exchange.receive(answer)).unwrap()).unwrap();
@@ -326,7 +316,10 @@ fn under_false_outcomes<O: Operation>(world: &mut World<Lying>, mut exchange: Ex
             }
         };
         let repeated = (!repeats).then_some(Outcome::Repeated);
-        for lie in conflicts.into_iter().map(Outcome::Conflict).chain(repeated) {
+        // Only in a fleet has a session moved, and only a registration's first message writes nothing.
+        let writes = !matches!(exchange.message(), ClientMessage::RegistrationRequest { .. });
+        let moved = writes.then_some(Outcome::Moved);
+        for lie in conflicts.into_iter().map(Outcome::Conflict).chain(repeated).chain(moved) {
             world.server.store.outcome = Some(lie);
             assert_eq!(under_lie(world, &exchange), impossible, "{lie:?}");
         }

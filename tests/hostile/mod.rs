@@ -8,11 +8,11 @@ use std::convert::Infallible;
 
 use keystow::client::Operation;
 use keystow::operation::{Reply, Request};
-use keystow::storage::{Found, Outcome, Query, Transaction};
-use keystow::testing::{MemoryStore, Store, hostile};
+use keystow::storage::{Found, Outcome, Query, Standing, Transaction};
+use keystow::testing::{AccountRow, MemoryStore, Store, hostile};
 use keystow::*;
 
-use crate::support::World;
+use crate::support::{self, World, client};
 
 /// The frame that an exchange sends.
 pub fn frame<O: Operation>(exchange: &Exchange<O>) -> Frame {
@@ -190,5 +190,24 @@ impl Store for Lying {
 }
 
 pub fn lying(seed: u64) -> World<Lying> {
-    crate::support::world_with(seed, Lying::default(), ServerPolicy::default())
+    support::world_with(seed, Lying::default(), ServerPolicy::default())
+}
+
+/// The fault of a record that is stored, or of the store's answer.
+pub fn stored(record: RecordName, problem: &'static str) -> Error {
+    Error::Stored(StoredFault { record, problem })
+}
+
+/// Where Ada's account stands.
+pub fn standing(world: &World<Lying>) -> Standing {
+    let AccountRow { credential, epoch, .. } = world.server.store.honest.accounts[client("ada").account()];
+    Standing { credential, epoch }
+}
+
+/// What a message comes to under a lie: an error. Nothing is sent, no session is opened, and the store's contents stay.
+pub fn under_lie<O: Operation>(world: &mut World<Lying>, exchange: &Exchange<O>) -> Error {
+    let (honest, sessions) = (world.server.store.honest.clone(), world.server.sessions.len());
+    let error = support::error(world.send(exchange.message()));
+    assert_eq!((&world.server.store.honest, world.server.sessions.len()), (&honest, sessions));
+    error
 }
