@@ -96,7 +96,11 @@ mod tests {
 
     #[test]
     fn lengths_are_bounded() {
-        assert!(encode(&vec![0u8; MAX_MESSAGE]).is_err());
+        // Behind the version byte and three bytes of length.
+        let longest = vec![0u8; MAX_MESSAGE - 4];
+        assert_eq!(encode(&longest).map(|bytes| (bytes.len(), decode(&bytes))), Ok((MAX_MESSAGE, Ok(longest))));
+        let too_long = encode(&vec![0u8; MAX_MESSAGE - 3]);
+        assert_eq!(too_long, Err(CallerFault::TooLong { max: 1_048_576 }.into()));
         let long = vec![1; MAX_MESSAGE + 1];
         assert_eq!(decode::<u32>(&long), Err(PeerFault::TooLong { len: MAX_MESSAGE + 1, max: MAX_MESSAGE }));
     }

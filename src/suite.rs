@@ -302,6 +302,17 @@ mod tests {
     }
 
     #[test]
+    fn what_is_too_long_to_be_expanded_is_refused() {
+        let key = Key::write(|key| *key = [7; 32]);
+        let too_long = Error::from(CallerFault::TooLong { max: 8_160 });
+        assert_eq!(expand(key.expose(), b"ab", &[], &mut [0; 8_160]), Ok(()));
+        assert_eq!(expand(key.expose(), b"ab", &[], &mut [0; 8_161]), Err(too_long.clone()));
+        let fields = &[&[0; 65_536][..]];
+        assert_eq!(expand(key.expose(), b"ab", fields, &mut [0; 32]), Err(too_long.clone()));
+        assert_eq!(Prk::new(&key).unwrap().expand_key(b"ab", fields).map(|_| ()), Err(too_long));
+    }
+
+    #[test]
     fn a_seal_opens_under_its_own_key_nonce_and_associated_data_alone() {
         let sealed = seal(&[1; 32], [2; 12], b"aad", b"text".to_vec()).unwrap();
         assert_eq!(sealed.len(), 4 + TAG_LEN);

@@ -13,8 +13,9 @@ mod support;
 use std::time::Duration;
 
 use keystow::{
-    AccountName, CallerFault, Client, ClientMessage, ClientPolicy, ClientSession, Error, KeyId, Kind, KsfProfile,
-    PeerFault, PendingSecrets, Server, ServerPolicy, ServerSetup, VaultPin, client,
+    AccountName, CallerFault, Client, ClientMessage, ClientPolicy, ClientSession, Error, FleetKey, KeyId, Kind,
+    KsfProfile, OpaqueMessage, PeerFault, PendingSecrets, PublicComponent, RecordName, SealedHead, Server,
+    ServerPolicy, ServerSetup, SessionId, StoredFault, UserId, VaultPin, client,
 };
 use rand_core::Rng;
 use serde_json::Value;
@@ -65,6 +66,8 @@ const ABOVE: CallerFault = CallerFault::KsfAboveCeiling { ceiling: KsfProfile::C
 
 #[test]
 fn each_key_stretching_parameter_is_held_between_floor_and_ceiling() {
+    let profile = KsfProfile::new(65_536, 3, 4).unwrap();
+    assert_eq!((profile.memory_kib(), profile.passes(), profile.lanes()), (65_536, 3, 4));
     for (memory_kib, passes, lanes) in [(19_455, 2, 1), (19_456, 1, 1), (19_456, 2, 0), (0, 0, 0)] {
         assert_eq!(KsfProfile::new(memory_kib, passes, lanes), caller(BELOW));
     }
@@ -300,6 +303,45 @@ fn errors_name_the_side_at_fault_and_the_bound() {
     }
     let batch = Error::from(CallerFault::BatchLength { len: 257, max: 256 });
     assert_eq!(batch.to_string(), "the caller: a batch has 1 to 256 items, not 257");
+}
+
+#[test]
+fn errors_of_the_stored_data_name_the_record_and_what_is_wrong_with_it() {
+    let (user, key) = (UserId::from_bytes([0xab; 16]), KeyId::from_bytes([0xcd; 16]));
+    let (user_text, key_text) = ("ab".repeat(16), "cd".repeat(16));
+    let texts = [
+        (RecordName::Account(AccountName::new(b"ad\xe0").unwrap()), "account \"ad\\xe0\"".to_owned()),
+        (RecordName::Secret(user, key), format!("secret {key_text} of user {user_text}")),
+        (RecordName::Head(user, 7), format!("vault head 7 of user {user_text}")),
+        (RecordName::Session(SessionId::from_bytes([0x12; 16])), format!("session {}", "12".repeat(16))),
+        (RecordName::Audit(user), format!("audit trail of user {user_text}")),
+        (RecordName::Answer, "the store's answer".to_owned()),
+    ];
+    for (record, text) in texts {
+        let error = Error::Stored(StoredFault { record, problem: "damaged" });
+        assert_eq!(error.to_string(), format!("the stored data: {text}: damaged"));
+    }
+}
+
+/// Names and numbers in full, of anything else the name or the length.
+#[test]
+fn values_print_what_they_are_for_debugging() {
+    let texts = [
+        (format!("{:?}", AccountName::new(b"ad\xe0").unwrap()), "AccountName(\"ad\\xe0\")".to_owned()),
+        (format!("{:?}", KeyId::from_bytes([0xab; 16])), format!("KeyId({})", "ab".repeat(16))),
+        (format!("{:?}", PublicComponent::Ed25519([0xab; 32])), format!("PublicComponent({})", "ab".repeat(32))),
+        (format!("{:?}", OpaqueMessage::<32>::from_bytes([7; 32])), "OpaqueMessage(32 bytes)".to_owned()),
+        (format!("{:?}", SealedHead::from_bytes([0; 140])), "SealedHead { epoch: 0, .. }".to_owned()),
+        (
+            format!("{:?}", VaultPin::from_bytes(&[&[0; 7][..], &[9], &[0xab; 32]].concat().try_into().unwrap())),
+            format!("VaultPin(9, {})", "ab".repeat(32)),
+        ),
+        (format!("{:?}", FleetKey::generate(&mut rng(1))), "FleetKey(..)".to_owned()),
+        (format!("{:?}", ServerSetup::generate(&mut rng(1)).unwrap()), "ServerSetup(..)".to_owned()),
+    ];
+    for (printed, text) in texts {
+        assert_eq!(printed, text);
+    }
 }
 
 #[test]

@@ -304,6 +304,18 @@ fn rule_4_an_evaluation_by_another_server_key_gets_no_record() {
 }
 
 #[test]
+fn a_change_is_done_only_when_the_server_says_so() {
+    let mut world = world(12);
+    let (_, mut session) = world.person("ada");
+    let mut exchange = started(&mut world, &mut session, NEW);
+    let deleted = Reply::DeleteAccount(operation::delete_account::Reply { done: true });
+    let forged = forge(&world, &exchange, &deleted);
+    assert_eq!(fault(exchange.receive(forged)), PeerFault::OutOfOrder.into());
+    let honest = step(&mut world, &mut exchange).unwrap();
+    assert_eq!(session.settle(honest.unwrap()), Ok(()));
+}
+
+#[test]
 fn rule_10_the_new_record_is_under_the_policys_first_profile() {
     let mut world = world(12);
     let (old, _) = world.person("ada");

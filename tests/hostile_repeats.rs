@@ -10,7 +10,7 @@
 mod support;
 mod vault;
 
-use keystow::operation::{Reply, store};
+use keystow::operation::{Reply, delete_account, store};
 use keystow::testing::hostile;
 use keystow::*;
 use support::{World, error};
@@ -137,6 +137,90 @@ fn a_server_that_claims_to_have_what_no_head_took_up_is_not_believed() {
     world.server.store.secrets.insert((session.user_id(), claimed.key_ids().next().unwrap()), record);
     let count = fault(VaultFault::Count { expected: 0, listed: 1 });
     assert_eq!(error(world.store(&mut session, &claimed)), count);
+}
+
+/// The vault has one of the two, which is not enough.
+#[test]
+fn a_server_that_claims_to_have_a_batch_of_which_the_vault_has_a_part_is_not_believed() {
+    let mut world = support::world(14);
+    let (_, mut session) = world.person("ada");
+    let there = world.generate(&mut session, &[Kind::Bytes(32)]).unwrap().unwrap();
+    world.store(&mut session, &there).unwrap().unwrap();
+    let missing = world.generate(&mut session, &[Kind::Bytes(32)]).unwrap().unwrap();
+    let secrets = vec![sealed_of(&there), sealed_of(&missing)];
+    let batch = hostile::pending(&session, secrets, Some(session.pin())).unwrap();
+    let claim = Reply::Store(store::Reply { key_ids: batch.key_ids().collect(), repeated: true });
+    let mut exchange = session.store(&batch).unwrap();
+    let forged = forged(&world, &exchange, &claim);
+    assert!(exchange.receive(forged).unwrap().is_none());
+    assert_eq!(error(world.run(exchange)), fault(VaultFault::NotStored));
+}
+
+/// A claim that the chain bears out is true, whatever became of the secret since.
+#[test]
+fn a_store_that_is_claimed_and_in_the_chain_is_done_though_another_device_has_deleted_the_secret() {
+    let mut world = support::world(15);
+    let (client, mut session) = world.person("ada");
+    let pending = world.generate(&mut session, &[Kind::Bytes(32)]).unwrap().unwrap();
+    let key_ids: Vec<KeyId> = pending.key_ids().collect();
+    let lost = session.store(&pending).unwrap();
+    world.send(lost.message()).unwrap();
+    drop(lost);
+    let mut again = session.store(&pending).unwrap();
+    let claim = Reply::Store(store::Reply { key_ids: key_ids.clone(), repeated: true });
+    let claimed = forged(&world, &again, &claim);
+    assert!(again.receive(claimed).unwrap().is_none(), "heads are asked for");
+    let mut other = world.log_in(&client, support::PASSWORD).unwrap().unwrap();
+    world.delete(&mut other, &key_ids).unwrap().unwrap();
+    let stored = world.run(again).unwrap().unwrap();
+    assert!(session.settle(stored).unwrap()[0].already_stored);
+    assert_eq!(session.pin(), other.pin());
+}
+
+#[test]
+fn a_rebased_store_is_looked_for_on_every_page_of_the_vault() {
+    let mut world = support::world(16);
+    let (_, mut session) = world.person("ada");
+    for count in [256, 8] {
+        let batch = world.generate(&mut session, &vec![Kind::Bytes(1); count]).unwrap().unwrap();
+        world.store(&mut session, &batch).unwrap().unwrap();
+    }
+    let pending = world.generate(&mut session, &[Kind::Bytes(32); 8]).unwrap().unwrap();
+    for already_stored in [false, true] {
+        let rebased = session.rebase(&pending).unwrap();
+        let stored = world.store(&mut session, &rebased).unwrap().unwrap();
+        assert!(stored.iter().all(|secret| secret.already_stored == already_stored));
+        assert_eq!(world.list(&mut session).unwrap().unwrap().len(), 256 + 8 + 8);
+    }
+}
+
+/// What salvages a vault asks for no heads, which may be what is broken.
+#[test]
+fn a_salvage_that_is_told_that_the_head_has_moved_goes_on_without_the_heads() {
+    let mut world = support::world(18);
+    let (_, mut session) = world.person("ada");
+    let secret = world.secret(&mut session, Kind::Ed25519);
+    world.server.store.heads.clear();
+    let mut exchange = session.salvage().unwrap();
+    let moved = forged(&world, &exchange, &Reply::Refused(Refusal::HeadMoved));
+    assert!(exchange.receive(moved).unwrap().is_none());
+    let salvaged = world.run(exchange).unwrap().unwrap();
+    assert_eq!(salvaged.iter().map(|listed| listed.key_id).collect::<Vec<_>>(), [secret.key_id]);
+}
+
+#[test]
+fn a_log_out_is_done_only_when_the_server_says_so() {
+    let mut world = support::world(17);
+    let (_, session) = world.person("ada");
+    let session_id = session.session_id();
+    let state = |world: &World| format!("{:?}", world.server.sessions[&session_id]);
+    assert!(state(&world).contains("\"open\""), "{}", state(&world));
+    let mut exchange = session.log_out().unwrap();
+    let forged = forged(&world, &exchange, &Reply::DeleteAccount(delete_account::Reply { done: true }));
+    assert_eq!(exchange.receive(forged).map(|_| ()), Err(PeerFault::OutOfOrder.into()));
+    let honest = world.send(exchange.message()).unwrap();
+    assert_eq!(exchange.receive(honest), Ok(Some(Ok(()))));
+    assert!(state(&world).contains("\"ended\""), "{}", state(&world));
 }
 
 /// Any reply to an exchange's request.

@@ -102,3 +102,20 @@ impl fmt::Debug for Line {
         f.debug_struct("Line").field("session_id", &self.session_id).field("sequence", &self.sequence).finish()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::secret::Secret;
+
+    #[test]
+    fn a_line_ends_before_the_next_block_and_gives_back_what_it_leaves_of_the_last() {
+        let keys = FrameKeys::derive(&Secret::write(|key| *key = [7; 64])).unwrap();
+        let line = Line::new(SessionId::from_bytes([1; 16]), Arc::new(keys), 5, 7);
+        let last = line.next().unwrap();
+        assert_eq!((line.sequence, last.sequence), (5, 6));
+        assert_eq!(last.next().map(|_| ()), Err(CallerFault::SequenceExhausted.into()));
+        assert_eq!((line.give_back(7), last.give_back(7)), (6, 7));
+        assert_eq!(line.give_back(9), 9, "another block was given out behind it");
+    }
+}

@@ -155,3 +155,36 @@ fn page(found: Vec<AuditEntry>, full: bool) -> Reply {
     let next = if full { entries.last().map(AuditEntry::place) } else { None };
     Reply { entries, next }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::{KeyId, SessionId, Timestamp};
+    use crate::storage::Action;
+
+    fn entry(sequence: u64, key_ids: usize) -> AuditEntry {
+        AuditEntry {
+            user_id: UserId::from_bytes([1; 16]),
+            session_id: SessionId::from_bytes([2; 16]),
+            sequence,
+            request: [3; 16],
+            at: Timestamp::from_millis(4),
+            action: Action::Retrieve,
+            granted: true,
+            key_ids: alloc::vec![KeyId::from_bytes([5; 16]); key_ids],
+        }
+    }
+
+    #[test]
+    fn a_page_takes_entries_of_512_kib_and_not_one_more() {
+        // 64 bytes and 252 key IDs are 4 KiB.
+        let mut entries: Vec<AuditEntry> = (0..128).map(|sequence| entry(sequence, 252)).collect();
+        assert_eq!(page(entries.clone(), false), Reply { entries: entries.clone(), next: None });
+        let last = entries.last().map(AuditEntry::place);
+        assert_eq!(page(entries.clone(), true), Reply { entries: entries.clone(), next: last });
+        entries.push(entry(128, 0));
+        let whole = page(entries.clone(), false);
+        entries.pop();
+        assert_eq!(whole, Reply { entries, next: last });
+    }
+}

@@ -300,3 +300,29 @@ fn page(epoch: u64, records: Vec<(KeyId, SecretRecord)>, full: bool) -> Reply {
     }
     Reply { secrets, next: if full { last } else { None }, epoch }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::header::Header;
+    use crate::id::UserId;
+
+    #[test]
+    fn a_page_takes_secrets_of_512_kib_and_not_one_byte_more() {
+        let user_id = UserId::from_bytes([7; 16]);
+        let header = |_: &[u8]| Ok([5; 32]);
+        let header = Header::compose(user_id, Kind::Bytes(1), Origin::Generated, [8; 32], 9, None, header).unwrap();
+        let fixed = header.to_bytes().len();
+        let first = SealedSecret { header: header.clone(), ciphertext: alloc::vec![0; 17] };
+        let page_with = |len: usize| {
+            let last = SealedSecret { header: header.clone(), ciphertext: alloc::vec![0; len] };
+            let records = [first.clone(), last].map(SecretRecord::Live);
+            let page =
+                page(3, records.into_iter().zip(1..).map(|(r, n)| (KeyId::from_bytes([n; 16]), r)).collect(), false);
+            (page.secrets.len(), page.next)
+        };
+        let fits = MAX_PAGE - first.len() - fixed;
+        assert_eq!(page_with(fits), (2, None));
+        assert_eq!(page_with(fits + 1), (1, Some(KeyId::from_bytes([1; 16]))));
+    }
+}

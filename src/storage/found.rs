@@ -197,3 +197,52 @@ impl Found {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::AuditFilter;
+    use super::*;
+    use crate::id::{AccountName, CredentialId};
+    use alloc::vec;
+
+    #[test]
+    fn an_answer_to_another_query_is_refused() {
+        let another = Some(Error::stored(RecordName::Answer, "answers another query"));
+        let [one, other] = [1, 2].map(|user| UserId::from_bytes([user; 16]));
+        let names = ["ada", "bob"].map(|name| AccountQuery::new(AccountName::new(name).unwrap()));
+        let [account, of_another] = &names;
+        let dummy = Record::encode(&0u8).unwrap();
+        assert_eq!(account.found(None, None).account(of_another, &dummy).err(), another);
+        let secrets = |user| SecretsQuery::new(user, vec![]);
+        assert_eq!(secrets(one).found(None, vec![]).secrets(&secrets(other)).err(), another);
+        let page = |user| SecretsPageQuery::new(user, None, 1);
+        assert_eq!(page(one).found(None, vec![]).page(&page(other)).err(), another);
+        let audit = |user| AuditQuery::new(user, AuditFilter::default(), None, 1);
+        assert_eq!(audit(one).found(None, vec![]).audit(&audit(other)).err(), another);
+        let heads = |user| HeadsQuery::new(user, None, 1);
+        assert_eq!(heads(one).found(None, vec![]).heads(&heads(other)).err(), another);
+        assert_eq!(secrets(one).found(None, vec![]).page(&page(one)).err(), another, "of another kind");
+    }
+
+    #[test]
+    fn a_chain_that_ends_before_the_newest_head_is_refused() {
+        let user_id = UserId::from_bytes([1; 16]);
+        let record = |epoch| {
+            let mut head = [0; SealedHead::LEN];
+            head[7] = epoch;
+            Record::encode(&SealedHead::from_bytes(head)).unwrap().into_vec()
+        };
+        let standing = Some(Standing { credential: CredentialId::from_bytes([2; 32]), epoch: 5 });
+        let query = HeadsQuery::new(user_id, Some(4), 9);
+        let found = |heads: &[u8]| query.found(standing, heads.iter().copied().map(record).collect()).heads(&query);
+        assert_eq!(found(&[4, 5]).map(|found| found.heads.len()), Ok(2));
+        assert_eq!(found(&[4]).err(), Some(Error::stored(RecordName::Head(user_id, 5), "is missing")));
+    }
+
+    #[test]
+    fn an_audit_query_has_the_filter_that_was_asked_for() {
+        let filter = AuditFilter { key_ids: vec![KeyId::from_bytes([3; 16])], ..AuditFilter::default() };
+        let query = AuditQuery::new(UserId::from_bytes([1; 16]), filter.clone(), None, 1);
+        assert_eq!(query.filter(), &filter);
+    }
+}

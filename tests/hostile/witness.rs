@@ -24,8 +24,15 @@ pub struct Witness {
 }
 
 impl Witness {
+    /// Notes what a value prints: something for the value itself, and for each part that it names.
     pub fn prints(&mut self, what: &str, value: &impl Debug) {
-        self.bytes(what, format!("{value:?}").as_bytes());
+        let text = format!("{value:?}");
+        let mut before = text.split("()").collect::<Vec<_>>();
+        before.pop();
+        let named = before.iter().any(|before| before.ends_with(char::is_alphanumeric));
+        let hollow = [": ,", ": }", "(, ", "[, ", ", )", ", ]"].iter().any(|part| text.contains(part));
+        assert!(!text.is_empty() && !named && !hollow, "{what} prints nothing for a part of it: {text}");
+        self.bytes(what, text.as_bytes());
         self.bytes(what, format!("{value:#?}").as_bytes());
     }
 

@@ -47,14 +47,18 @@ impl Scratch {
         }
     }
 
-    /// Takes a check out and gives what this test of the hostile kit then prints: the attacks that get through are named in it.
+    /// Takes a check out and gives what each of these tests of the hostile kit then prints: the attacks that get through are
+    /// named in it.
     ///
     /// # Errors
     /// It doesn't compile, or doesn't end.
-    pub(crate) fn attack(&self, removal: &Removal, test: &Test) -> Result<String, String> {
+    pub(crate) fn attack(&self, removal: &Removal, rule: &str, tests: &[Test]) -> Result<Vec<String>, String> {
         self.without(removal, || {
-            let programs = self.build(std::iter::once(test.target.as_str()))?;
-            self.run(&programs[&test.target], &[test])
+            let programs = self.build(tests.iter().map(|test| test.target.as_str()))?;
+            tests
+                .iter()
+                .map(|test| self.run_with(&programs[&test.target], &[test], &[("KEYSTOW_KIT_RULE", rule)]))
+                .collect()
         })
     }
 
@@ -116,10 +120,18 @@ impl Scratch {
 
     /// Runs these tests of a program and gives what it printed.
     fn run(&self, program: &Path, tests: &[&Test]) -> Result<String, String> {
+        self.run_with(program, tests, &[])
+    }
+
+    fn run_with(&self, program: &Path, tests: &[&Test], environment: &[(&str, &str)]) -> Result<String, String> {
         let printed = self.build.join("printed.txt");
         let mut command = Command::new(program);
         command.current_dir(&self.tree).arg("--exact").args(tests.iter().map(|test| &test.name));
-        command.env("RUST_BACKTRACE", "0").stdout(File::create(&printed).unwrap()).stderr(Stdio::null());
+        command
+            .envs(environment.iter().copied())
+            .env("RUST_BACKTRACE", "0")
+            .stdout(File::create(&printed).unwrap())
+            .stderr(Stdio::null());
         let (mut child, started) = (command.spawn().unwrap(), Instant::now());
         while child.try_wait().unwrap().is_none() {
             if started.elapsed() > LIMIT {
