@@ -1,10 +1,8 @@
 //! The crate's hostile client (`keystow::testing::hostile`) against the server as it runs: its own process, over TLS.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
-#[allow(dead_code)]
 #[path = "support/peer.rs"]
 mod peer;
-#[allow(dead_code)]
 #[path = "support/server.rs"]
 mod server;
 
