@@ -134,11 +134,11 @@ fn every_rule_that_is_taken_out_makes_its_tests_fail() {
 
 #[test]
 #[ignore = "builds the crate once for each removal, and plays the attacks of its rule: a quarter of an hour"]
-fn every_attack_of_the_hostile_kit_gets_through_where_a_check_of_its_rule_is_taken_out() {
+fn attacks_of_the_hostile_kit_get_through_where_a_check_of_their_rule_is_taken_out_but_for_those_listed() {
     let (rules, scratch) = (chosen(), scratch("rules-kit"));
-    let numbers: Vec<&str> = rules.iter().map(|rule| rule.number.as_str()).collect();
+    let of_chosen = |attack: &Attack| rules.iter().any(|rule| rule.number == attack.rule.to_string());
     let mut waiting = attacks();
-    waiting.retain(|attack| numbers.contains(&attack.rule.to_string().as_str()));
+    waiting.retain(of_chosen);
     let sides = [Target::Server, Target::Client];
     let tests = ["the_in_memory_server_repels_every_attack", "a_careful_client_repels_every_attack"]
         .map(|name| Test { target: "hostile_kit".into(), name: name.into() });
@@ -157,6 +157,13 @@ fn every_attack_of_the_hostile_kit_gets_through_where_a_check_of_its_rule_is_tak
             }
         }
     }
-    waiting.iter().for_each(|attack| println!("{} | {:?} | {} | NEVER", attack.rule, attack.target, attack.name));
-    assert!(waiting.is_empty(), "{} attacks that no removal lets through", waiting.len());
+    let waiting: BTreeSet<String> = waiting.iter().map(row).collect();
+    let known = include_str!("rules/unshown.list").lines();
+    let known: BTreeSet<String> = known.filter(|line| !line.starts_with('#')).map(ToString::to_string).collect();
+    let asked: BTreeSet<String> = attacks().iter().filter(|attack| of_chosen(attack)).map(row).collect();
+    assert_eq!(waiting, known.intersection(&asked).cloned().collect(), "tests/rules/unshown.list has them");
+}
+
+fn row(attack: &Attack) -> String {
+    format!("{} | {:?} | {}", attack.rule, attack.target, attack.name)
 }
