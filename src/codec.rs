@@ -2,6 +2,7 @@
 
 use alloc::vec::Vec;
 
+use postcard::ser_flavors::Flavor;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -64,9 +65,27 @@ pub(crate) fn decode_body<T: Serialize + DeserializeOwned>(bytes: &[u8]) -> Resu
     check_len(bytes)?;
     let value: T = postcard::from_bytes(bytes).map_err(|_| PeerFault::Undecodable)?;
     // postcard takes overlong integers and ignores trailing bytes: only what it would write itself is canonical.
-    match extend(Vec::with_capacity(bytes.len()), &value) {
-        Ok(canonical) if canonical == bytes => Ok(value),
-        _ => Err(PeerFault::Undecodable),
+    postcard::serialize_with_flavor(&value, Remaining(bytes)).map_err(|_| PeerFault::Undecodable)?;
+    Ok(value)
+}
+
+/// Takes what is written, if it is what these bytes go on with, and holds none of it.
+struct Remaining<'a>(&'a [u8]);
+
+impl Flavor for Remaining<'_> {
+    type Output = ();
+
+    fn try_push(&mut self, byte: u8) -> postcard::Result<()> {
+        self.try_extend(&[byte])
+    }
+
+    fn try_extend(&mut self, bytes: &[u8]) -> postcard::Result<()> {
+        self.0 = self.0.strip_prefix(bytes).ok_or(postcard::Error::SerializeBufferFull)?;
+        Ok(())
+    }
+
+    fn finalize(self) -> postcard::Result<()> {
+        if self.0.is_empty() { Ok(()) } else { Err(postcard::Error::SerializeBufferFull) }
     }
 }
 

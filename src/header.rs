@@ -37,11 +37,11 @@ impl Header {
         server_random: [u8; 32],
         index: u16,
         public: Option<PublicComponent>,
-        bind: impl FnOnce(&[u8]) -> Result<[u8; 32], Error>,
-    ) -> Result<Self, Error> {
+        bind: impl FnOnce(&[u8]) -> [u8; 32],
+    ) -> Self {
         let mut header = Self { user_id, kind, origin, server_random, index, public, binder: [0; 32] };
-        header.binder = bind(&header.unbound())?;
-        Ok(header)
+        header.binder = bind(&header.unbound());
+        header
     }
 
     fn unbound(&self) -> Vec<u8> {
@@ -196,8 +196,7 @@ mod tests {
             Kind::Secp256k1 => Some(PublicComponent::Secp256k1([2; 33])),
             Kind::Ed25519 => Some(PublicComponent::Ed25519([3; 32])),
         };
-        Header::compose(UserId::from_bytes([7; 16]), kind, Origin::Generated, [8; 32], 9, public, |_| Ok([5; 32]))
-            .unwrap()
+        Header::compose(UserId::from_bytes([7; 16]), kind, Origin::Generated, [8; 32], 9, public, |_| [5; 32])
     }
 
     #[test]

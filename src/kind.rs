@@ -2,22 +2,21 @@
 
 mod export;
 mod import;
+mod public;
 mod sign;
 
-use alloc::string::String;
 use core::fmt;
 
 use k256::elliptic_curve::ops::ReduceNonZero;
-use k256::elliptic_curve::sec1::ToSec1Point;
-use k256::pkcs8::{EncodePublicKey, LineEnding};
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-use crate::error::{CallerFault, Error, PeerFault};
-use crate::id::hex;
+use crate::error::{CallerFault, Error};
 use crate::secret::{Secret, SecretBytes, scrubbed};
 
 pub use import::PlainSecret;
+pub use public::PublicComponent;
+pub(crate) use public::publics;
 pub use sign::EcdsaSignature;
 
 /// What a secret is, and so how long and whether a part of it is public.
@@ -127,31 +126,6 @@ impl Kind {
             }),
         }
     }
-
-    /// Computes the public component from the secret.
-    ///
-    /// # Errors
-    /// [`CallerFault::DamagedPending`] for bytes that are no secret of this kind: a wrong length, or a
-    /// secp256k1 scalar that is zero or not below the group's order.
-    pub(crate) fn public(self, secret: &[u8]) -> Result<Option<PublicComponent>, Error> {
-        const BAD: CallerFault = CallerFault::DamagedPending;
-        if u32::try_from(secret.len()) != Ok(self.secret_len()) {
-            return Err(BAD.into());
-        }
-        scrubbed(|| match self {
-            Self::Bytes(_) => Ok(None),
-            Self::Secp256k1 => {
-                let key = k256::SecretKey::from_slice(secret).map_err(|_| BAD)?;
-                let point = key.public_key().to_sec1_point(true);
-                Ok(Some(PublicComponent::Secp256k1(point.as_bytes().try_into().map_err(|_| BAD)?)))
-            }
-            Self::Ed25519 => {
-                let seed = secret.try_into().map_err(|_| BAD)?;
-                let key = ed25519_dalek::SigningKey::from_bytes(seed);
-                Ok(Some(PublicComponent::Ed25519(key.verifying_key().to_bytes())))
-            }
-        })
-    }
 }
 
 impl fmt::Display for Kind {
@@ -187,78 +161,6 @@ impl Origin {
             1 => Some(Self::Imported),
             _ => None,
         }
-    }
-}
-
-/// The part of a secret that anybody may know: a public key. `Display` writes it in hexadecimal.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub enum PublicComponent {
-    /// A compressed secp256k1 point, 33 bytes (SEC 1, section 2.3.3).
-    Secp256k1([u8; 33]),
-    /// An Ed25519 public key, 32 bytes (RFC 8032, section 5.1.2).
-    Ed25519([u8; 32]),
-}
-
-impl PublicComponent {
-    /// The bytes: 33 or 32.
-    #[must_use]
-    pub const fn as_bytes(&self) -> &[u8] {
-        match self {
-            Self::Secp256k1(bytes) => bytes,
-            Self::Ed25519(bytes) => bytes,
-        }
-    }
-
-    /// SubjectPublicKeyInfo (RFC 5280) in PEM (RFC 7468), as `openssl pkey -pubin` reads it.
-    ///
-    /// # Errors
-    /// [`PeerFault::InvalidElement`] if the bytes are not a point of the curve, which no key from this crate has.
-    pub fn to_spki_pem(&self) -> Result<String, Error> {
-        let invalid = PeerFault::InvalidElement;
-        match self {
-            Self::Secp256k1(bytes) => {
-                k256::PublicKey::from_sec1_bytes(bytes).ok().and_then(|key| key.to_public_key_pem(LineEnding::LF).ok())
-            }
-            Self::Ed25519(bytes) => ed25519_dalek::VerifyingKey::from_bytes(bytes)
-                .ok()
-                .and_then(|key| key.to_public_key_pem(LineEnding::LF).ok()),
-        }
-        .ok_or(invalid.into())
-    }
-
-    /// Splits a public component of `kind` off the front of `bytes`, by length alone.
-    pub(crate) fn split(kind: Kind, bytes: &[u8]) -> Option<(Option<Self>, &[u8])> {
-        Some(match kind {
-            Kind::Bytes(_) => (None, bytes),
-            Kind::Secp256k1 => bytes.split_first_chunk().map(|(key, rest)| (Some(Self::Secp256k1(*key)), rest))?,
-            Kind::Ed25519 => bytes.split_first_chunk().map(|(key, rest)| (Some(Self::Ed25519(*key)), rest))?,
-        })
-    }
-
-    /// Whether the bytes are a valid public key: a point of the curve, and for Ed25519 not one of small order.
-    pub(crate) fn is_valid(&self) -> bool {
-        match self {
-            // The sec1 crate takes 33 bytes tagged 5 for a point too ("compact"): SEC 1 has 2 and 3.
-            Self::Secp256k1(bytes @ [2 | 3, ..]) => k256::PublicKey::from_sec1_bytes(bytes).is_ok(),
-            Self::Secp256k1(_) => false,
-            Self::Ed25519(bytes) => {
-                // dalek takes a point that isn't written canonically: RFC 8032, section 5.1.3, doesn't.
-                ed25519_dalek::VerifyingKey::from_bytes(bytes)
-                    .is_ok_and(|key| !key.is_weak() && key.to_edwards().compress().as_bytes() == bytes)
-            }
-        }
-    }
-}
-
-impl fmt::Display for PublicComponent {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        hex(self.as_bytes(), f)
-    }
-}
-
-impl fmt::Debug for PublicComponent {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "PublicComponent({self})")
     }
 }
 

@@ -7,7 +7,7 @@ use alloc::boxed::Box;
 use core::fmt;
 
 use subtle::{Choice, ConstantTimeEq};
-use zeroize::{Zeroize, ZeroizeOnDrop};
+use zeroize::{Zeroize, ZeroizeOnDrop, zeroize_stack};
 
 /// Secret bytes of a fixed (`[u8; N]`) or variable (`[u8]`) length.
 ///
@@ -96,28 +96,29 @@ impl ConstantTimeEq for Secret<[u8]> {
     }
 }
 
-/// How much of the stack [`scrubbed`] overwrites, in words of 8 bytes: 16 KiB, more than the crates beneath use.
-const BENEATH: usize = 2 * 1024;
-
-/// Runs `work` in a frame of its own, and overwrites the stack beneath the caller's when it has returned.
+/// Runs `work` in a frame of its own, and overwrites 16 KiB of the stack beneath the caller's when it has returned.
 ///
 /// For crates that take or return secrets inline: their copies on the stack would be moved into unused bytes of other values,
 /// and with them to the heap. What `work` gives must be boxed.
-#[inline(never)]
 pub(crate) fn scrubbed<T>(work: impl FnOnce() -> T) -> T {
+    scrubbed_beneath::<{ 16 * 1024 }, T>(work)
+}
+
+/// The same for 48 KiB: `k256` multiplies beside a copy of its 31 KiB table on the stack, and the scalar's digits lie below it.
+pub(crate) fn scrubbed_deep<T>(work: impl FnOnce() -> T) -> T {
+    scrubbed_beneath::<{ 48 * 1024 }, T>(work)
+}
+
+#[inline(never)]
+fn scrubbed_beneath<const BYTES: usize, T>(work: impl FnOnce() -> T) -> T {
     let output = apart(work);
-    scrub();
+    zeroize_stack::<BYTES>();
     output
 }
 
 #[inline(never)]
 fn apart<T>(work: impl FnOnce() -> T) -> T {
     work()
-}
-
-#[inline(never)]
-fn scrub() {
-    [0u64; BENEATH].zeroize();
 }
 
 /// Keys inside of a session that is sealed to be kept elsewhere (`#[serde(with)]`): the bytes go into a buffer that is sealed

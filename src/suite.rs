@@ -137,11 +137,16 @@ impl Prk {
         Ok(Self(Box::new(hkdf)))
     }
 
-    /// As [`expand_key`].
-    pub(crate) fn expand_key(&self, label: &[u8], fields: &[&[u8]]) -> Result<Key, Error> {
+    /// As [`expand`].
+    pub(crate) fn expand(&self, label: &[u8], fields: &[&[u8]], out: &mut [u8]) -> Result<(), Error> {
         const TOO_LONG: CallerFault = CallerFault::TooLong { max: 255 * 32 };
         let info = info(label, fields).ok_or(TOO_LONG)?;
-        Key::try_write(|key| Ok(self.0.expand(&info, key).map_err(|_| TOO_LONG)?))
+        Ok(self.0.expand(&info, out).map_err(|_| TOO_LONG)?)
+    }
+
+    /// As [`expand_key`].
+    pub(crate) fn expand_key(&self, label: &[u8], fields: &[&[u8]]) -> Result<Key, Error> {
+        Key::try_write(|key| self.expand(label, fields, key))
     }
 }
 
@@ -149,14 +154,17 @@ impl Prk {
 pub(crate) struct MacKey(Box<Hmac<Sha256>>);
 
 impl MacKey {
+    /// # Errors
+    /// [`CallerFault::TooLong`] in name only: HMAC takes a key of any length.
     pub(crate) fn new(key: &Key) -> Result<Self, Error> {
         let mac = Hmac::new_from_slice(key.expose()).map_err(|_| CallerFault::TooLong { max: 32 })?;
         Ok(Self(Box::new(mac)))
     }
 
-    /// HMAC-SHA-256 (RFC 2104).
-    pub(crate) fn mac(&self, message: &[u8]) -> [u8; 32] {
-        Hmac::clone(&self.0).chain_update(message).finalize().into_bytes().into()
+    /// HMAC-SHA-256 (RFC 2104) over the parts, one after the other.
+    pub(crate) fn mac<'a>(&self, parts: impl IntoIterator<Item = &'a [u8]>) -> [u8; 32] {
+        let mac = Hmac::clone(&self.0);
+        parts.into_iter().fold(mac, |mac, part| mac.chain_update(part)).finalize().into_bytes().into()
     }
 }
 
@@ -172,16 +180,6 @@ pub(crate) fn extract(salt: &Key, ikm: &Key) -> Key {
 /// SHA-256 over the parts, one after the other.
 pub(crate) fn sha256(parts: &[&[u8]]) -> [u8; 32] {
     parts.iter().fold(Sha256::new(), |hash, part| hash.chain_update(part)).finalize().into()
-}
-
-/// HMAC-SHA-256 (RFC 2104) over the parts, one after the other.
-///
-/// # Errors
-/// [`CallerFault::TooLong`] in name only: HMAC takes a key of any length.
-pub(crate) fn hmac_sha256(key: &Key, parts: &[&[u8]]) -> Result<[u8; 32], Error> {
-    const TOO_LONG: CallerFault = CallerFault::TooLong { max: 32 };
-    let mac = Hmac::<Sha256>::new_from_slice(key.expose()).map_err(|_| TOO_LONG)?;
-    Ok(parts.iter().fold(mac, |mac, part| mac.chain_update(part)).finalize().into_bytes().into())
 }
 
 /// The bytes that AES-256-GCM-SIV adds to what it seals.

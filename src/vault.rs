@@ -11,11 +11,9 @@ use crate::header::{Header, SealedSecret};
 use crate::id::{KeyId, UserId};
 use crate::kind::{Kind, Origin, PlainSecret};
 use crate::message::Wrap;
-use crate::secret::{Key, SecretBytes};
+use crate::secret::{Key, SecretBytes, scrubbed};
 use crate::suite::opaque::LongKey;
-use crate::suite::{
-    Draw, MacKey, Prk, VERSION, expand, expand_key, extract, hmac_sha256, label, open_secret, seal_secret,
-};
+use crate::suite::{Draw, MacKey, Prk, VERSION, expand_key, extract, label, open_secret, seal_secret};
 
 /// Each key here seals one message (the record key), or one per registration (the wrap key): the nonce is fixed.
 const ONE_MESSAGE: [u8; 12] = [0; 12];
@@ -24,12 +22,12 @@ const ONE_MESSAGE: [u8; 12] = [0; 12];
 pub(crate) struct Vault {
     user_id: UserId,
     vault_key: Key,
-    binder_key: Key,
+    binder_key: MacKey,
     generation_hedge: Key,
     head_key: Key,
     element_key: MacKey,
     record_prk: Prk,
-    pending_key: Key,
+    pending_key: MacKey,
 }
 
 impl Vault {
@@ -68,14 +66,15 @@ impl Vault {
     }
 
     fn with_key(user_id: UserId, vault_key: Key) -> Result<Self, Error> {
+        let key = |label| expand_key(vault_key.expose(), label, &[]);
         Ok(Self {
             user_id,
-            binder_key: expand_key(vault_key.expose(), label::BINDER, &[])?,
-            generation_hedge: expand_key(vault_key.expose(), label::GENERATION_HEDGE, &[])?,
-            head_key: expand_key(vault_key.expose(), label::HEAD, &[])?,
-            element_key: MacKey::new(&expand_key(vault_key.expose(), label::ELEMENT, &[])?)?,
+            binder_key: MacKey::new(&key(label::BINDER)?)?,
+            generation_hedge: key(label::GENERATION_HEDGE)?,
+            head_key: key(label::HEAD)?,
+            element_key: MacKey::new(&key(label::ELEMENT)?)?,
             record_prk: Prk::new(&vault_key)?,
-            pending_key: expand_key(vault_key.expose(), label::PENDING, &[])?,
+            pending_key: MacKey::new(&key(label::PENDING)?)?,
             vault_key,
         })
     }
@@ -85,61 +84,49 @@ impl Vault {
         self.user_id
     }
 
-    /// The pseudorandom function of one generation: `PRK = HKDF-Extract(salt = generation hedge, ikm =
-    /// client_random)`. The server's bytes come in as public input, in [`Vault::generate`].
-    pub(crate) fn generation(&self, client_random: &Key) -> Key {
-        extract(&self.generation_hedge, client_random)
-    }
-
-    /// Makes the secret number `index` of a generation and seals it.
+    /// Makes the secrets of one generation, shaped to their kinds, each with its index.
     ///
-    /// `HKDF-Expand(PRK, info("secret", user_id, kind, server random, index), L)`, shaped to the kind.
+    /// `PRK = HKDF-Extract(salt = generation hedge, ikm = client_random)`, secret = `HKDF-Expand(PRK, info("secret", user_id,
+    /// kind, server random, index), L)`: the server's bytes come in as public input.
     pub(crate) fn generate(
         &self,
-        prk: &Key,
-        kind: Kind,
+        client_random: &Key,
         server_random: [u8; 32],
-        index: u16,
-        binder_nonce: &[u8; 32],
-    ) -> Result<SealedSecret, Error> {
-        let secret = kind.shape(|out| {
-            let fields = [self.user_id.as_bytes(), &kind.to_bytes()[..], &server_random, &index.to_be_bytes()];
-            expand(prk.expose(), label::SECRET, &fields, out)
-        })?;
-        self.seal(kind, Origin::Generated, server_random, index, binder_nonce, &secret)
+        kinds: &[Kind],
+    ) -> Result<Vec<PlainSecret>, Error> {
+        let prk = Prk::new(&extract(&self.generation_hedge, client_random))?;
+        let draw = |(index, kind): (u16, &Kind)| {
+            let secret = kind.shape(|out| {
+                let fields = [self.user_id.as_bytes(), &kind.to_bytes()[..], &server_random, &index.to_be_bytes()];
+                prk.expand(label::SECRET, &fields, out)
+            })?;
+            Ok((*kind, secret))
+        };
+        PlainSecret::generated((0..).zip(kinds).map(draw).collect::<Result<_, Error>>()?)
     }
 
-    /// Seals the person's own secret as the number `index` of an import.
-    pub(crate) fn import(
-        &self,
-        secret: &PlainSecret,
-        server_random: [u8; 32],
-        index: u16,
-        binder_nonce: &[u8; 32],
-    ) -> Result<SealedSecret, Error> {
-        self.seal(secret.kind(), Origin::Imported, server_random, index, binder_nonce, secret.secret())
-    }
-
-    /// Composes a secret's header, which commits to it, and seals it under a key of its own.
+    /// Composes the header of each secret, which commits to it and has its index, and seals it under a key of its own.
     ///
     /// `binder = HMAC-SHA-256(K_bind, nonce[32] ‖ header so far ‖ secret)`. The nonce isn't kept and the binder isn't
     /// computed again: it makes one header stand for one plaintext, even if both random sources repeat.
-    fn seal(
+    pub(crate) fn seal(
         &self,
-        kind: Kind,
+        secrets: &[PlainSecret],
         origin: Origin,
         server_random: [u8; 32],
-        index: u16,
-        binder_nonce: &[u8; 32],
-        secret: &SecretBytes,
-    ) -> Result<SealedSecret, Error> {
-        let public = kind.public(secret.expose())?;
-        let header = Header::compose(self.user_id, kind, origin, server_random, index, public, |unbound| {
-            hmac_sha256(&self.binder_key, &[binder_nonce, unbound, secret.expose()])
-        })?;
-        let aad = header.to_bytes();
-        let ciphertext = seal_secret(&self.record_key(&aad)?, ONE_MESSAGE, &aad, secret.expose())?;
-        Ok(SealedSecret { header, ciphertext })
+        binder_nonces: &[[u8; 32]],
+    ) -> Result<Vec<SealedSecret>, Error> {
+        let seal = |((index, secret), nonce): ((u16, &PlainSecret), &[u8; 32])| {
+            let public = secret.public();
+            let header =
+                Header::compose(self.user_id, secret.kind(), origin, server_random, index, public, |unbound| {
+                    self.binder_key.mac([nonce.as_slice(), unbound, secret.expose()])
+                });
+            let aad = header.to_bytes();
+            let ciphertext = seal_secret(&self.record_key(&aad)?, ONE_MESSAGE, &aad, secret.expose())?;
+            Ok(SealedSecret { header, ciphertext })
+        };
+        scrubbed(|| (0..).zip(secrets).zip(binder_nonces).map(seal).collect())
     }
 
     /// Opens a secret: it belongs to this user and was sealed by this vault, header included.
@@ -174,11 +161,10 @@ impl Vault {
         &self,
         since: Option<&VaultPin>,
         key_ids: impl IntoIterator<Item = &'a KeyId>,
-    ) -> Result<[u8; 32], Error> {
+    ) -> [u8; 32] {
         let since = since.map_or([0; VaultPin::LEN], VaultPin::to_bytes);
         let ids = key_ids.into_iter().map(|key_id| key_id.as_bytes().as_slice());
-        let parts: Vec<&[u8]> = core::iter::once(since.as_slice()).chain(ids).collect();
-        hmac_sha256(&self.pending_key, &parts)
+        scrubbed(|| self.pending_key.mac(core::iter::once(since.as_slice()).chain(ids)))
     }
 
     fn record_key(&self, header: &[u8]) -> Result<Key, Error> {
@@ -220,9 +206,9 @@ mod tests {
         (vault, wrap, export_key)
     }
 
-    fn generate(vault: &Vault, random: u8, server: u8, index: u16, nonce: u8) -> SealedSecret {
-        let prk = vault.generation(&key(random));
-        vault.generate(&prk, Kind::default(), [server; 32], index, &[nonce; 32]).unwrap()
+    fn generate(vault: &Vault, random: u8, server: u8, index: usize, nonce: u8) -> SealedSecret {
+        let secrets = vault.generate(&key(random), [server; 32], &[Kind::default(); 2]).unwrap();
+        vault.seal(&secrets, Origin::Generated, [server; 32], &[[nonce; 32]; 2]).unwrap().remove(index)
     }
 
     #[test]
@@ -259,8 +245,8 @@ mod tests {
     fn the_header_commits_to_the_secret_through_its_binder() {
         let (vault, ..) = vault(1);
         let seal = |byte: u8| {
-            let secret = SecretBytes::concat(&[&[byte; 32]]);
-            vault.seal(Kind::default(), Origin::Generated, [1; 32], 0, &[1; 32], &secret).unwrap()
+            let secret = PlainSecret::bytes([byte; 32]).unwrap();
+            vault.seal(&[secret], Origin::Generated, [1; 32], &[[1; 32]]).unwrap().remove(0)
         };
         assert_eq!(seal(1), seal(1), "a record always seals to the same bytes");
         assert_ne!(seal(1).header, seal(2).header);

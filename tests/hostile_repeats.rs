@@ -101,7 +101,7 @@ fn a_secret_that_is_taken_off_twice_matches_no_list_even_if_another_is_counted_t
     world.delete(&mut session, &ids[..1]).unwrap().unwrap();
     // Another is counted twice, as a server that repeats its bytes could have it done to a client that repeats its own.
     let twice = sealed(&world.server.store.secrets[&(user_id, ids[1])]);
-    let twice = hostile::pending(&session, vec![twice], Some(session.pin())).unwrap();
+    let twice = hostile::pending(&session, vec![twice], Some(session.pin()));
     world.server.store.secrets.remove(&(user_id, ids[1]));
     world.store(&mut session, &twice).unwrap().unwrap();
     let all = [ids[0], ids[1], ids[2]];
@@ -148,7 +148,7 @@ fn a_server_that_claims_to_have_a_batch_of_which_the_vault_has_a_part_is_not_bel
     world.store(&mut session, &there).unwrap().unwrap();
     let missing = world.generate(&mut session, &[Kind::Bytes(32)]).unwrap().unwrap();
     let secrets = vec![sealed_of(&there), sealed_of(&missing)];
-    let batch = hostile::pending(&session, secrets, Some(session.pin())).unwrap();
+    let batch = hostile::pending(&session, secrets, Some(session.pin()));
     let claim = Reply::Store(store::Reply { key_ids: batch.key_ids().collect(), repeated: true });
     let mut exchange = session.store(&batch).unwrap();
     let forged = forged(&world, &exchange, &claim);

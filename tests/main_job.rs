@@ -171,7 +171,7 @@ fn only_a_whole_batch_counts_as_stored_before() {
 fn store_request(world: &World, session: &mut ClientSession, pending: &PendingSecrets) -> store::Request {
     let bytes = pending.encode().unwrap();
     let (secrets, _, _): (Vec<SealedSecret>, Option<VaultPin>, [u8; 32]) = postcard::from_bytes(&bytes[1..]).unwrap();
-    let fresh = hostile::pending(session, secrets, Some(session.pin())).unwrap();
+    let fresh = hostile::pending(session, secrets, Some(session.pin()));
     let exchange = session.store(&fresh).unwrap();
     let server = &world.server.sessions[&session.session_id()];
     match hostile::open_request(server, exchange.message().clone()).unwrap() {

@@ -1,17 +1,20 @@
 //! Import: a person's own secrets, from the formats that keys come in.
 
+use alloc::vec::Vec;
+
 use k256::pkcs8::{DecodePrivateKey, SecretDocument};
 use zeroize::Zeroizing;
 
-use super::Kind;
+use super::{Kind, PublicComponent, publics};
 use crate::error::{CallerFault, Error};
-use crate::secret::{SecretBytes, scrubbed};
+use crate::secret::{SecretBytes, scrubbed_deep};
 
 /// A secret in the clear, to be imported: checked to be one of its kind, wiped when dropped.
 #[derive(Debug)]
 pub struct PlainSecret {
     kind: Kind,
     bytes: SecretBytes,
+    public: Option<PublicComponent>,
 }
 
 impl PlainSecret {
@@ -23,7 +26,7 @@ impl PlainSecret {
         let bytes = bytes.as_ref();
         let kind = Kind::Bytes(u32::try_from(bytes.len()).unwrap_or(u32::MAX));
         kind.check_stored()?;
-        Ok(Self { kind, bytes: SecretBytes::concat(&[bytes]) })
+        Ok(Self { kind, bytes: SecretBytes::concat(&[bytes]), public: None })
     }
 
     /// Raw bytes: for [`Kind::Secp256k1`] a 32-byte big-endian scalar, not zero and below the group's order; for
@@ -33,8 +36,9 @@ impl PlainSecret {
     /// [`CallerFault::ImportFormat`], [`CallerFault::SecretLength`].
     pub fn raw(kind: Kind, bytes: impl AsRef<[u8]>) -> Result<Self, Error> {
         kind.check_stored()?;
-        kind.public(bytes.as_ref()).map_err(|_| CallerFault::ImportFormat("raw bytes of a secret of this kind"))?;
-        Ok(Self { kind, bytes: SecretBytes::concat(&[bytes.as_ref()]) })
+        let bad = |_| CallerFault::ImportFormat("raw bytes of a secret of this kind");
+        let public = kind.public(bytes.as_ref()).map_err(bad)?;
+        Ok(Self { kind, bytes: SecretBytes::concat(&[bytes.as_ref()]), public })
     }
 
     /// Raw bytes in hexadecimal, of either case.
@@ -55,7 +59,7 @@ impl PlainSecret {
     pub fn pkcs8_der(kind: Kind, der: &[u8]) -> Result<Self, Error> {
         const NOT_PKCS8: CallerFault = CallerFault::ImportFormat("a PKCS#8 key of this kind in DER");
         check_len(der, NOT_PKCS8)?;
-        scrubbed(|| match kind {
+        scrubbed_deep(|| match kind {
             Kind::Bytes(_) => Err(CallerFault::WrongKind(kind).into()),
             Kind::Secp256k1 => Self::secp256k1(k256::SecretKey::from_pkcs8_der(der).map_err(|_| NOT_PKCS8)?),
             Kind::Ed25519 => Self::ed25519(&ed25519_dalek::SigningKey::from_pkcs8_der(der).map_err(|_| NOT_PKCS8)?),
@@ -69,7 +73,7 @@ impl PlainSecret {
     pub fn pkcs8_pem(kind: Kind, pem: &str) -> Result<Self, Error> {
         const NOT_PKCS8: CallerFault = CallerFault::ImportFormat("a PKCS#8 key of this kind in PEM");
         check_len(pem.as_bytes(), NOT_PKCS8)?;
-        scrubbed(|| match kind {
+        scrubbed_deep(|| match kind {
             Kind::Bytes(_) => Err(CallerFault::WrongKind(kind).into()),
             Kind::Secp256k1 => Self::secp256k1(k256::SecretKey::from_pkcs8_pem(pem).map_err(|_| NOT_PKCS8)?),
             Kind::Ed25519 => Self::ed25519(&ed25519_dalek::SigningKey::from_pkcs8_pem(pem).map_err(|_| NOT_PKCS8)?),
@@ -83,7 +87,7 @@ impl PlainSecret {
     pub fn sec1_der(der: &[u8]) -> Result<Self, Error> {
         const NOT_SEC1: CallerFault = CallerFault::ImportFormat("a SEC 1 key on secp256k1 in DER");
         check_len(der, NOT_SEC1)?;
-        scrubbed(|| Self::secp256k1(k256::SecretKey::from_sec1_der(der).map_err(|_| NOT_SEC1)?))
+        scrubbed_deep(|| Self::secp256k1(k256::SecretKey::from_sec1_der(der).map_err(|_| NOT_SEC1)?))
     }
 
     /// The same in PEM: one block, "EC PRIVATE KEY".
@@ -93,7 +97,7 @@ impl PlainSecret {
     pub fn sec1_pem(pem: &str) -> Result<Self, Error> {
         const NOT_SEC1: CallerFault = CallerFault::ImportFormat("a SEC 1 key on secp256k1 in PEM");
         check_len(pem.as_bytes(), NOT_SEC1)?;
-        scrubbed(|| {
+        scrubbed_deep(|| {
             // k256's own from_sec1_pem decodes into memory that it doesn't wipe.
             match SecretDocument::from_pem(pem) {
                 Ok(("EC PRIVATE KEY", der)) => {
@@ -105,12 +109,11 @@ impl PlainSecret {
     }
 
     fn secp256k1(key: k256::SecretKey) -> Result<Self, Error> {
-        let scalar = Zeroizing::new(key.to_bytes());
-        Ok(Self { kind: Kind::Secp256k1, bytes: SecretBytes::concat(&[&scalar]) })
+        Self::raw(Kind::Secp256k1, *Zeroizing::new(key.to_bytes()))
     }
 
     fn ed25519(key: &ed25519_dalek::SigningKey) -> Result<Self, Error> {
-        Ok(Self { kind: Kind::Ed25519, bytes: SecretBytes::concat(&[key.as_bytes()]) })
+        Self::raw(Kind::Ed25519, key.as_bytes())
     }
 
     /// What it is.
@@ -119,12 +122,24 @@ impl PlainSecret {
         self.kind
     }
 
-    pub(crate) fn expose(&self) -> &[u8] {
-        self.bytes.expose()
+    /// Those that were generated, which are of their kinds.
+    ///
+    /// # Errors
+    /// As [`Kind::public`].
+    pub(crate) fn generated(secrets: Vec<(Kind, SecretBytes)>) -> Result<Vec<Self>, Error> {
+        let exposed: Vec<_> = secrets.iter().map(|(kind, bytes)| (*kind, bytes.expose())).collect();
+        let publics = publics(&exposed);
+        let plain = |((kind, bytes), public): (_, Result<_, _>)| Ok(Self { kind, bytes, public: public? });
+        secrets.into_iter().zip(publics).map(plain).collect()
     }
 
-    pub(crate) fn secret(&self) -> &SecretBytes {
-        &self.bytes
+    /// What of it anybody may know.
+    pub(crate) fn public(&self) -> Option<PublicComponent> {
+        self.public
+    }
+
+    pub(crate) fn expose(&self) -> &[u8] {
+        self.bytes.expose()
     }
 }
 

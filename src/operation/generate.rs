@@ -11,7 +11,7 @@ use super::store::PendingSecrets;
 use crate::client::{Call, ClientSession, Exchange, Framed};
 use crate::codec::MAX_BATCH;
 use crate::error::{Error, check_batch};
-use crate::kind::Kind;
+use crate::kind::{Kind, Origin};
 
 /// The client wants to make secrets of these kinds, or to bring them along: 1 to 256, of at most 65,536 bytes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -80,13 +80,10 @@ impl Call for Generate {
         let super::Reply::Generate(Reply { server_random }) = reply else {
             return Err(PeerFault::OutOfOrder.into());
         };
-        let prk = self.vault.generation(&self.client_random);
-        let (nonces, _) = self.binder_nonces.expose().as_chunks::<32>();
-        let make = |((index, kind), nonce): ((u16, &Kind), &[u8; 32])| {
-            self.vault.generate(&prk, *kind, server_random, index, nonce)
-        };
-        let secrets = (0..).zip(&self.kinds).zip(nonces).map(make).collect::<Result<_, Error>>()?;
-        PendingSecrets::new(&self.vault, secrets, Some(self.since))
+        let secrets = self.vault.generate(&self.client_random, server_random, &self.kinds)?;
+        let (nonces, _) = self.binder_nonces.expose().as_chunks();
+        let sealed = self.vault.seal(&secrets, Origin::Generated, server_random, nonces)?;
+        Ok(PendingSecrets::new(&self.vault, sealed, Some(self.since)))
     }
 }
 

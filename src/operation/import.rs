@@ -13,7 +13,7 @@ use crate::client::{Call, ClientSession, Exchange, Framed};
 use crate::codec::{MAX_BATCH, MAX_PAGE};
 use crate::error::{CallerFault, Error, PeerFault, check_batch};
 use crate::head::VaultPin;
-use crate::kind::PlainSecret;
+use crate::kind::{Origin, PlainSecret};
 use crate::secret::SecretBytes;
 use crate::vault::Vault;
 
@@ -59,12 +59,9 @@ impl Call for Import {
         let super::Reply::Generate(generate::Reply { server_random }) = reply else {
             return Err(PeerFault::OutOfOrder.into());
         };
-        let (nonces, _) = self.binder_nonces.expose().as_chunks::<32>();
-        let seal = |((index, secret), nonce): ((u16, &PlainSecret), &[u8; 32])| {
-            self.vault.import(secret, server_random, index, nonce)
-        };
-        let secrets = (0..).zip(&self.secrets).zip(nonces).map(seal).collect::<Result<_, Error>>()?;
-        PendingSecrets::new(&self.vault, secrets, Some(self.since))
+        let (nonces, _) = self.binder_nonces.expose().as_chunks();
+        let sealed = self.vault.seal(&self.secrets, Origin::Imported, server_random, nonces)?;
+        Ok(PendingSecrets::new(&self.vault, sealed, Some(self.since)))
     }
 }
 

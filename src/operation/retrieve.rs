@@ -29,7 +29,7 @@ pub struct Reply {
 // --- client half ---------------------------------------------------------------------------------------
 
 use crate::error::PeerFault;
-use crate::kind::{Kind, Origin, PublicComponent};
+use crate::kind::{Kind, Origin, PublicComponent, publics};
 use crate::secret::SecretBytes;
 use crate::vault::Vault;
 
@@ -106,26 +106,32 @@ impl Call for Retrieve {
         if secrets.len() != self.key_ids.len() {
             return Err(PeerFault::Mismatch("number of secrets").into());
         }
-        secrets.into_iter().zip(&self.key_ids).map(|(sealed, key_id)| self.verify(sealed, *key_id)).collect()
+        let opened = secrets.into_iter().zip(&self.key_ids).map(|(sealed, key_id)| self.open(sealed, *key_id));
+        verify(opened.collect::<Result<_, _>>()?)
     }
 }
 
 impl Retrieve {
-    /// Rules 1 to 3: the key ID is computed from the header and compared with what was asked for, the secret is opened
-    /// with the user and the header that it was sealed with, its public component is computed again.
-    fn verify(&self, sealed: SealedSecret, key_id: KeyId) -> Result<RetrievedSecret, Error> {
-        let damaged = PeerFault::DamagedSecret { key_id };
+    /// Rules 1 and 2: the key ID is computed from the header and compared with what was asked for, the secret is opened
+    /// with the user and the header that it was sealed with.
+    fn open(&self, sealed: SealedSecret, key_id: KeyId) -> Result<RetrievedSecret, Error> {
         if sealed.header.key_id() != key_id {
-            return Err(damaged.into());
+            return Err(PeerFault::DamagedSecret { key_id }.into());
         }
         let secret = self.vault.open(&sealed)?;
-        match sealed.header.kind().public(secret.expose()) {
-            Ok(public) if public.as_ref() == sealed.header.public() => {
-                Ok(RetrievedSecret { key_id, header: sealed.header, secret })
-            }
-            _ => Err(damaged.into()),
+        Ok(RetrievedSecret { key_id, header: sealed.header, secret })
+    }
+}
+
+/// Rule 3: the public component of each is computed again.
+fn verify(secrets: Vec<RetrievedSecret>) -> Result<Vec<RetrievedSecret>, Error> {
+    let exposed: Vec<_> = secrets.iter().map(|secret| (secret.kind(), secret.expose())).collect();
+    for (secret, public) in secrets.iter().zip(publics(&exposed)) {
+        if !public.is_ok_and(|public| public.as_ref() == secret.public()) {
+            return Err(PeerFault::DamagedSecret { key_id: secret.key_id }.into());
         }
     }
+    Ok(secrets)
 }
 
 // --- server half ---------------------------------------------------------------------------------------

@@ -69,10 +69,10 @@ use crate::vault::Vault;
 use crate::vault::chain::HeadChange;
 
 impl PendingSecrets {
-    pub(crate) fn new(vault: &Vault, secrets: Vec<SealedSecret>, since: Option<VaultPin>) -> Result<Self, Error> {
+    pub(crate) fn new(vault: &Vault, secrets: Vec<SealedSecret>, since: Option<VaultPin>) -> Self {
         let key_ids: Vec<KeyId> = secrets.iter().map(|sealed| sealed.header.key_id()).collect();
-        let tag = vault.pending_tag(since.as_ref(), &key_ids)?;
-        Ok(Self { secrets: Arc::new(secrets), since, tag })
+        let tag = vault.pending_tag(since.as_ref(), &key_ids);
+        Self { secrets: Arc::new(secrets), since, tag }
     }
 
     /// The key IDs that they will have, in order.
@@ -140,7 +140,7 @@ impl ClientSession {
     /// As [`ClientSession::store`].
     pub fn rebase(&self, pending: &PendingSecrets) -> Result<PendingSecrets, Error> {
         self.reopen(pending)?;
-        PendingSecrets::new(self.vault(), pending.secrets.to_vec(), None)
+        Ok(PendingSecrets::new(self.vault(), pending.secrets.to_vec(), None))
     }
 
     /// Checks pending secrets as a whole and opens each.
@@ -151,7 +151,7 @@ impl ClientSession {
         if has_duplicate(key_ids()) {
             return Err(CallerFault::Duplicate.into());
         }
-        let tag = self.vault().pending_tag(pending.since.as_ref(), key_ids())?;
+        let tag = self.vault().pending_tag(pending.since.as_ref(), key_ids());
         if bool::from(tag.ct_eq(&pending.tag)) { Ok(opened) } else { Err(CallerFault::DamagedPending.into()) }
     }
 

@@ -71,7 +71,7 @@ impl KsfProfile {
         self.passes
     }
 
-    /// Lanes, computed one after the other here.
+    /// Lanes: computed one after the other, or with the feature `parallel` on as many threads as there are.
     #[must_use]
     pub const fn lanes(self) -> u32 {
         self.lanes
@@ -110,6 +110,7 @@ impl opaque_ke::ksf::Ksf for KsfProfile {
         memory.try_reserve_exact(params.block_count()).map_err(|_| InternalError::KsfError)?;
         memory.resize(params.block_count(), Block::new());
         let mut output = GenericArray::default();
+        // With the feature `parallel`, what rayon's threads leave on their own stacks isn't overwritten: words of that memory.
         scrubbed(|| {
             Argon2::new(Algorithm::Argon2id, Version::V0x13, params)
                 .hash_password_into_with_memory(&input, &[0; 16], &mut output, memory.as_mut_slice())
@@ -122,6 +123,7 @@ impl opaque_ke::ksf::Ksf for KsfProfile {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use opaque_ke::generic_array::typenum::U64;
 
     #[test]
     fn profiles_outside_of_the_bounds_are_refused_with_the_bound() {
@@ -136,5 +138,17 @@ mod tests {
         assert_eq!(KsfProfile::new(19 * 1024, 2, 1), Ok(KsfProfile::FLOOR));
         assert_eq!(KsfProfile::new(2 * 1024 * 1024, 16, 16), Ok(KsfProfile::CEILING));
         assert_eq!(KsfProfile::new(64 * 1024, 3, 4), Ok(KsfProfile::default()));
+    }
+
+    /// What the reference implementation (libargon2 20190702, through argon2-cffi 25.1) gives, lanes in parallel or not.
+    #[test]
+    fn the_output_is_that_of_the_reference_implementation() {
+        use opaque_ke::ksf::Ksf;
+        let hash = |profile: KsfProfile| profile.hash(GenericArray::<u8, U64>::from([7; 64])).unwrap();
+        let expected = base16ct::lower::decode_vec(
+            "76d8dd74f16fa6c7c8215c9b899e4886077e170343e4ec0df473c5659228f563\
+             dc4e810421e3fe9a5488361946bc9884042f413916c9802df59647e23494fbd9",
+        );
+        assert_eq!(hash(KsfProfile::new(19 * 1024, 2, 4).unwrap()).to_vec(), expected.unwrap());
     }
 }

@@ -143,7 +143,7 @@ impl Vault {
         scrubbed(|| {
             let (mut sum, mut count) = (Zeroizing::new(U256::ZERO), 0u64);
             for key_id in key_ids {
-                let mut element = self.element_key.mac(key_id.as_bytes());
+                let mut element = self.element_key.mac([key_id.as_bytes().as_slice()]);
                 *sum = sum.wrapping_add(&Zeroizing::new(U256::from_be_slice(&element)));
                 element.zeroize();
                 count = count.saturating_add(1);

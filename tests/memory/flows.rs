@@ -230,7 +230,7 @@ impl<'s> Run<'s> {
 
         self.client("generate, given up", |rng| drop(session.generate(&KINDS, rng).unwrap()));
         let random = self.next_seed().to_vec();
-        self.learn(|_, known| known.push(("client's random", random)));
+        self.learn(|_, known| known.extend(known::generation(device.as_ref().unwrap(), random)));
         let generated = self.run("generate", |rng| session.generate(&KINDS, rng)).unwrap();
         let stored = self.settled("store", &mut session, |session, _| session.store(&generated));
         self.client("import formats, wrong", |_| imports.parse_wrongly());
@@ -241,7 +241,7 @@ impl<'s> Run<'s> {
 
         let key_ids: Vec<KeyId> = stored.iter().chain(&again).map(|secret| secret.key_id).collect();
         let secrets = self.run("retrieve", |_| session.retrieve(&key_ids)).unwrap();
-        self.learn(|_, known| known.extend(secrets.iter().map(|secret| ("secret", secret.expose().to_vec()))));
+        self.learn(|_, known| secrets.iter().for_each(|secret| known.extend(known::secret(secret))));
         let (secp256k1, ed25519) = (&secrets[2], &secrets[3]);
         let (der, pem, sec1) = self.client("export", |_| {
             let ders = [secp256k1, ed25519].map(|key| key.to_pkcs8_der().unwrap().expose().to_vec());

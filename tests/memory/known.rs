@@ -137,19 +137,16 @@ pub(crate) fn registered(seed: &[u8; 32], password: &str, response: &ServerMessa
     known.push(("vault key's randomness", random.to_vec()));
     known.extend(with_mac_states("vault key", "vault key's HMAC states", &vault_key));
     known.push(("wrap key", expand(&export_key, "vault wrap", &[user_id.as_bytes()]).to_vec()));
-    for (name, label) in [
-        ("binder key", "binder"),
-        ("generation hedge", "generation hedge"),
-        ("head key", "vault head"),
-        ("pending key", "pending"),
-    ] {
+    for (name, label) in [("generation hedge", "generation hedge"), ("head key", "vault head")] {
         known.push((name, expand(&vault_key, label, &[]).to_vec()));
     }
-    known.extend(with_mac_states(
-        "element key",
-        "element key's HMAC states",
-        &expand(&vault_key, "vault element", &[]),
-    ));
+    for (name, states, label) in [
+        ("binder key", "binder key's HMAC states", "binder"),
+        ("pending key", "pending key's HMAC states", "pending"),
+        ("element key", "element key's HMAC states", "vault element"),
+    ] {
+        known.extend(with_mac_states(name, states, &expand(&vault_key, label, &[])));
+    }
     let first_head = SealedHead::from_bytes([0; SealedHead::LEN]);
     Device { user_id: *user_id, vault_key: vault_key.into(), export_key, first_head }
 }
@@ -203,6 +200,31 @@ pub(crate) fn check(device: &Device, store: &MemoryStore, live: &[KeyId]) {
     let (_, record) = store.heads.last_key_value().unwrap();
     let says = device.open_head(&SealedHead::from_bytes(record[1..].try_into().unwrap()));
     assert_eq!((says.count, says.digest), (u64::try_from(live.len()).unwrap(), device.digest(live)));
+}
+
+/// What secrets are generated from.
+pub(crate) fn generation(device: &Device, client_random: Vec<u8>) -> Secrets {
+    let hedge = expand(&device.vault_key, "generation hedge", &[]);
+    let (prk, _) = Hkdf::<Sha256>::extract(Some(&hedge), &client_random);
+    let mut known = with_mac_states("generation PRK", "generation PRK's HMAC states", &prk);
+    known.push(("client's random", client_random));
+    known
+}
+
+/// A secret, and for a scalar what it is multiplied by: its digits to the base 16, from -8 to 7, the lowest first.
+pub(crate) fn secret(secret: &RetrievedSecret) -> Secrets {
+    let mut known = vec![("secret", secret.expose().to_vec())];
+    if secret.kind() == Kind::Secp256k1 {
+        let nibbles = secret.expose().iter().rev().flat_map(|byte| [byte & 15, byte >> 4]);
+        let mut carry = 0;
+        let digits = nibbles.map(|nibble| {
+            let digit = nibble + carry;
+            carry = u8::from(digit > 7);
+            digit.wrapping_sub(16 * carry)
+        });
+        known.push(("a scalar's digits", digits.collect()));
+    }
+    known
 }
 
 /// The keys of the secrets, from their headers, and what the vault comes to as they come and one of them goes.

@@ -36,14 +36,7 @@ pub fn request(session: &mut ClientSession, request: &Request) -> Result<Exchang
 }
 
 /// Pending secrets put together by hand: what was made together taken apart, or something else put in its place.
-///
-/// # Errors
-/// None in practice.
-pub fn pending(
-    session: &ClientSession,
-    secrets: Vec<SealedSecret>,
-    since: Option<VaultPin>,
-) -> Result<PendingSecrets, Error> {
+pub fn pending(session: &ClientSession, secrets: Vec<SealedSecret>, since: Option<VaultPin>) -> PendingSecrets {
     PendingSecrets::new(session.vault(), secrets, since)
 }
 
