@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::error::{CallerFault, Error, PeerFault};
-use crate::suite::VERSION;
+use crate::suite::{TAG_LEN, VERSION};
 
 /// The greatest length of an encoded message in bytes: 1 MiB.
 pub const MAX_MESSAGE: usize = 1 << 20;
@@ -21,26 +21,29 @@ pub(crate) const MAX_PAGE: usize = 512 * 1024;
 /// Version byte and canonical bytes of a value.
 ///
 /// # Errors
-/// [`CallerFault::TooLong`] over 1 MiB.
+/// [`CallerFault::TooLong`] over 1 MiB, before anything is allocated.
 pub(crate) fn encode<T: Serialize>(value: &T) -> Result<Vec<u8>, Error> {
-    extend(alloc::vec![VERSION], value)
+    extend(&[VERSION], value, 0)
 }
 
-/// Canonical bytes of a value that travels where the version is authenticated already: inside a frame.
+/// Canonical bytes of a value that travels where the version is authenticated already: inside a frame, whose tag there is
+/// room for.
 ///
 /// # Errors
-/// [`CallerFault::TooLong`] over 1 MiB.
+/// As [`encode`].
 pub(crate) fn encode_body<T: Serialize>(value: &T) -> Result<Vec<u8>, Error> {
-    extend(Vec::new(), value)
+    extend(&[], value, TAG_LEN)
 }
 
-fn extend<T: Serialize>(start: Vec<u8>, value: &T) -> Result<Vec<u8>, Error> {
+fn extend<T: Serialize>(start: &[u8], value: &T, room: usize) -> Result<Vec<u8>, Error> {
     const TOO_LONG: CallerFault = CallerFault::TooLong { max: MAX_MESSAGE };
-    let bytes = postcard::to_extend(value, start).map_err(|_| TOO_LONG)?;
-    if bytes.len() > MAX_MESSAGE {
+    let len = postcard::experimental::serialized_size(value).map_err(|_| TOO_LONG)?.saturating_add(start.len());
+    if len > MAX_MESSAGE {
         return Err(TOO_LONG.into());
     }
-    Ok(bytes)
+    let mut bytes = Vec::with_capacity(len.saturating_add(room));
+    bytes.extend_from_slice(start);
+    Ok(postcard::to_extend(value, bytes).map_err(|_| TOO_LONG)?)
 }
 
 /// Reads what [`encode`] wrote, and nothing else.

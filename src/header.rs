@@ -1,10 +1,13 @@
 //! Header and key ID: what both sides know of a secret.
 
+use alloc::borrow::Cow;
 use alloc::vec::Vec;
+use core::ops::Deref;
 
-use serde::{Deserialize, Serialize};
+use serde::de::Error;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::error::{Error, PeerFault};
+use crate::error::PeerFault;
 use crate::id::{KeyId, UserId};
 use crate::kind::{Kind, Origin, PublicComponent};
 use crate::suite::{TAG_LEN, VERSION, label, sha256};
@@ -13,8 +16,7 @@ use crate::suite::{TAG_LEN, VERSION, label, sha256};
 ///
 /// `version[1] ‖ user_id[16] ‖ kind[1] ‖ length[4] ‖ origin[1] ‖ server_random[32] ‖ index[2] ‖
 /// public[0|33|32] ‖ binder[32]`, integers big-endian: 89, 122 or 121 bytes.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "serde_bytes::ByteBuf", into = "serde_bytes::ByteBuf")]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Header {
     user_id: UserId,
     kind: Kind,
@@ -26,9 +28,6 @@ pub struct Header {
 }
 
 impl Header {
-    /// The longest header's length in bytes.
-    const MAX_LEN: usize = 122;
-
     /// Composes a header: first everything but the binder, from which `bind` computes it.
     pub(crate) fn compose(
         user_id: UserId,
@@ -44,9 +43,9 @@ impl Header {
         header
     }
 
-    fn unbound(&self) -> Vec<u8> {
+    fn unbound(&self) -> HeaderBytes {
         let public = self.public.as_ref().map_or(&[][..], PublicComponent::as_bytes);
-        let mut bytes = Vec::with_capacity(Self::MAX_LEN);
+        let mut bytes = HeaderBytes { bytes: [0; HeaderBytes::MAX_LEN], len: 0 };
         for part in [
             &[VERSION][..],
             self.user_id.as_bytes(),
@@ -56,7 +55,7 @@ impl Header {
             &self.index.to_be_bytes(),
             public,
         ] {
-            bytes.extend_from_slice(part);
+            bytes.push(part);
         }
         bytes
     }
@@ -64,8 +63,13 @@ impl Header {
     /// The header's bytes: what is stored, sent, hashed and authenticated.
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
+        self.bytes().to_vec()
+    }
+
+    /// The same, without a heap.
+    pub(crate) fn bytes(&self) -> HeaderBytes {
         let mut bytes = self.unbound();
-        bytes.extend_from_slice(&self.binder);
+        bytes.push(&self.binder);
         bytes
     }
 
@@ -105,7 +109,7 @@ impl Header {
     /// `SHA-256("keystow v1 key id" ‖ header)[..16]`.
     #[must_use]
     pub fn key_id(&self) -> KeyId {
-        Self::name(&self.to_bytes())
+        Self::name(&self.bytes())
     }
 
     /// The key ID of a header's bytes.
@@ -146,17 +150,44 @@ impl Header {
     }
 }
 
-impl TryFrom<serde_bytes::ByteBuf> for Header {
-    type Error = Error;
-
-    fn try_from(bytes: serde_bytes::ByteBuf) -> Result<Self, Error> {
-        Ok(Self::from_bytes(&bytes)?)
+impl Serialize for Header {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_bytes(&self.bytes())
     }
 }
 
-impl From<Header> for serde_bytes::ByteBuf {
-    fn from(header: Header) -> Self {
-        Self::from(header.to_bytes())
+impl<'de> Deserialize<'de> for Header {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let bytes: Cow<'de, [u8]> = serde_bytes::deserialize(deserializer)?;
+        Self::from_bytes(&bytes).map_err(D::Error::custom)
+    }
+}
+
+/// The bytes of a header, or of what there is of one before its binder.
+pub(crate) struct HeaderBytes {
+    bytes: [u8; Self::MAX_LEN],
+    len: usize,
+}
+
+impl HeaderBytes {
+    /// The longest header's length in bytes.
+    const MAX_LEN: usize = 122;
+
+    /// Appends a part, which there is room for: the lengths of all parts are fixed.
+    fn push(&mut self, part: &[u8]) {
+        let end = self.len.saturating_add(part.len());
+        if let Some(room) = self.bytes.get_mut(self.len..end) {
+            room.copy_from_slice(part);
+            self.len = end;
+        }
+    }
+}
+
+impl Deref for HeaderBytes {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        self.bytes.get(..self.len).unwrap_or_default()
     }
 }
 
@@ -173,7 +204,7 @@ pub struct SealedSecret {
 impl SealedSecret {
     /// Bytes that the secret takes on the wire, about: header and ciphertext.
     pub(crate) fn len(&self) -> usize {
-        self.header.to_bytes().len().saturating_add(self.ciphertext.len())
+        self.header.bytes().len().saturating_add(self.ciphertext.len())
     }
 }
 

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use crate::error::{CallerFault, Error};
-use crate::secret::{Secret, SecretBytes, scrubbed};
+use crate::secret::{HASHES, Secret, SecretBytes, scrubbed};
 
 pub use import::PlainSecret;
 pub use public::PublicComponent;
@@ -116,7 +116,7 @@ impl Kind {
                 let len = usize::try_from(self.secret_len()).map_err(|_| CallerFault::DamagedPending)?;
                 SecretBytes::try_write_slice(len, fill)
             }
-            Self::Secp256k1 => scrubbed(|| {
+            Self::Secp256k1 => scrubbed::<HASHES, _>(|| {
                 let wide = Secret::<[u8; 64]>::try_write(|wide| fill(wide))?;
                 let scalar = Zeroizing::new(<k256::Scalar as ReduceNonZero<k256::WideBytes>>::reduce_nonzero(
                     wide.expose().into(),

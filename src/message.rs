@@ -11,7 +11,7 @@ use crate::codec::{decode, decode_body, encode, encode_body};
 use crate::error::{Error, PeerFault, Refusal};
 use crate::head::SealedHead;
 use crate::id::{AccountName, SessionId, UserId};
-use crate::secret::{Key, Secret, scrubbed};
+use crate::secret::{HASHES, Key, Secret, scrubbed};
 use crate::suite::opaque::{Blinded, Evaluated, Ke1, Ke2, Ke3, LongKey, Upload};
 use crate::suite::{KsfProfile, VERSION, expand_key, label, open, seal, sha256};
 
@@ -227,7 +227,7 @@ pub(crate) struct FrameKeys {
 
 impl FrameKeys {
     pub(crate) fn derive(session_key: &LongKey) -> Result<Self, Error> {
-        scrubbed(|| {
+        scrubbed::<HASHES, _>(|| {
             Ok(Self {
                 client_to_server: expand_key(session_key.expose(), label::CLIENT_TO_SERVER, &[])?,
                 server_to_client: expand_key(session_key.expose(), label::SERVER_TO_CLIENT, &[])?,

@@ -96,23 +96,23 @@ impl ConstantTimeEq for Secret<[u8]> {
     }
 }
 
-/// Runs `work` in a frame of its own, and overwrites 16 KiB of the stack beneath the caller's when it has returned.
+/// What hashes, their keys and integers leave on the stack lies in the 4 KiB beneath.
+pub(crate) const HASHES: usize = 4 * 1024;
+
+/// The same for curves, OPAQUE and Argon2: 16 KiB.
+pub(crate) const CURVES: usize = 16 * 1024;
+
+/// The same for `k256`, which multiplies beside a copy of its 31 KiB table on the stack: the scalar's digits lie below it.
+pub(crate) const K256: usize = 48 * 1024;
+
+/// Runs `work` in a frame of its own, and overwrites so many bytes of the stack beneath the caller's when it has returned.
 ///
 /// For crates that take or return secrets inline: their copies on the stack would be moved into unused bytes of other values,
-/// and with them to the heap. What `work` gives must be boxed.
-pub(crate) fn scrubbed<T>(work: impl FnOnce() -> T) -> T {
-    scrubbed_beneath::<{ 16 * 1024 }, T>(work)
-}
-
-/// The same for 48 KiB: `k256` multiplies beside a copy of its 31 KiB table on the stack, and the scalar's digits lie below it.
-pub(crate) fn scrubbed_deep<T>(work: impl FnOnce() -> T) -> T {
-    scrubbed_beneath::<{ 48 * 1024 }, T>(work)
-}
-
+/// and with them to the heap. What `work` gives must be boxed. `tests/memory.rs` searches for what the depths leave.
 #[inline(never)]
-fn scrubbed_beneath<const BYTES: usize, T>(work: impl FnOnce() -> T) -> T {
+pub(crate) fn scrubbed<const BENEATH: usize, T>(work: impl FnOnce() -> T) -> T {
     let output = apart(work);
-    zeroize_stack::<BYTES>();
+    zeroize_stack::<BENEATH>();
     output
 }
 

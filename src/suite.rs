@@ -24,7 +24,7 @@ use rand_core::{Rng, SeedableRng};
 use sha2::{Digest, Sha256};
 
 use crate::error::{CallerFault, Error, PeerFault};
-use crate::secret::{Key, Secret, SecretBytes, scrubbed};
+use crate::secret::{HASHES, Key, Secret, SecretBytes, scrubbed};
 
 pub use ksf::KsfProfile;
 
@@ -240,18 +240,18 @@ impl Draw {
     pub(crate) fn new(seed: &Key, step: &[u8]) -> Result<Self, Error> {
         let key = expand_key(seed.expose(), label::DRAW, &[step])?;
         // The generator takes its seed by value.
-        Ok(Self(scrubbed(|| Box::new(ChaCha20Rng::from_seed(*key.expose())))))
+        Ok(Self(scrubbed::<HASHES, _>(|| Box::new(ChaCha20Rng::from_seed(*key.expose())))))
     }
 
     /// The next bytes, secret until told otherwise.
     pub(crate) fn key(&mut self) -> Key {
-        Secret::write(|bytes| scrubbed(|| self.0.fill_bytes(bytes)))
+        Secret::write(|bytes| scrubbed::<HASHES, _>(|| self.0.fill_bytes(bytes)))
     }
 
     /// The next bytes, public from the start.
     pub(crate) fn bytes<const N: usize>(&mut self) -> [u8; N] {
         let mut bytes = [0; N];
-        scrubbed(|| self.0.fill_bytes(&mut bytes));
+        scrubbed::<HASHES, _>(|| self.0.fill_bytes(&mut bytes));
         bytes
     }
 }

@@ -11,7 +11,7 @@ use crate::header::{Header, SealedSecret};
 use crate::id::{KeyId, UserId};
 use crate::kind::{Kind, Origin, PlainSecret};
 use crate::message::Wrap;
-use crate::secret::{Key, SecretBytes, scrubbed};
+use crate::secret::{HASHES, Key, SecretBytes, scrubbed};
 use crate::suite::opaque::LongKey;
 use crate::suite::{Draw, MacKey, Prk, VERSION, expand_key, extract, label, open_secret, seal_secret};
 
@@ -122,11 +122,11 @@ impl Vault {
                 Header::compose(self.user_id, secret.kind(), origin, server_random, index, public, |unbound| {
                     self.binder_key.mac([nonce.as_slice(), unbound, secret.expose()])
                 });
-            let aad = header.to_bytes();
+            let aad = header.bytes();
             let ciphertext = seal_secret(&self.record_key(&aad)?, ONE_MESSAGE, &aad, secret.expose())?;
             Ok(SealedSecret { header, ciphertext })
         };
-        scrubbed(|| (0..).zip(secrets).zip(binder_nonces).map(seal).collect())
+        scrubbed::<HASHES, _>(|| (0..).zip(secrets).zip(binder_nonces).map(seal).collect())
     }
 
     /// Opens a secret: it belongs to this user and was sealed by this vault, header included.
@@ -134,7 +134,7 @@ impl Vault {
     /// # Errors
     /// [`PeerFault::DamagedSecret`] otherwise.
     pub(crate) fn open(&self, sealed: &SealedSecret) -> Result<SecretBytes, Error> {
-        self.open_under(sealed, &sealed.header.to_bytes())
+        self.open_under(sealed, &sealed.header.bytes())
     }
 
     /// Opens a secret for the sake of its header alone, and gives its key ID.
@@ -142,7 +142,7 @@ impl Vault {
     /// # Errors
     /// As [`Vault::open`].
     pub(crate) fn verify(&self, sealed: &SealedSecret) -> Result<KeyId, Error> {
-        let header = sealed.header.to_bytes();
+        let header = sealed.header.bytes();
         self.open_under(sealed, &header)?;
         Ok(Header::name(&header))
     }
@@ -164,7 +164,7 @@ impl Vault {
     ) -> [u8; 32] {
         let since = since.map_or([0; VaultPin::LEN], VaultPin::to_bytes);
         let ids = key_ids.into_iter().map(|key_id| key_id.as_bytes().as_slice());
-        scrubbed(|| self.pending_key.mac(core::iter::once(since.as_slice()).chain(ids)))
+        scrubbed::<HASHES, _>(|| self.pending_key.mac(core::iter::once(since.as_slice()).chain(ids)))
     }
 
     fn record_key(&self, header: &[u8]) -> Result<Key, Error> {

@@ -10,7 +10,7 @@ use zeroize::Zeroizing;
 use super::{Kind, PublicComponent};
 use crate::error::{CallerFault, Error};
 use crate::operation::retrieve::RetrievedSecret;
-use crate::secret::{SecretBytes, scrubbed_deep};
+use crate::secret::{K256, SecretBytes, scrubbed};
 
 impl RetrievedSecret {
     /// PKCS#8 in DER: for secp256k1 with the public key inside (RFC 5915), for Ed25519 in version 1 (RFC 8410), which
@@ -19,7 +19,7 @@ impl RetrievedSecret {
     /// # Errors
     /// [`CallerFault::WrongKind`] for arbitrary bytes.
     pub fn to_pkcs8_der(&self) -> Result<SecretBytes, Error> {
-        scrubbed_deep(|| {
+        scrubbed::<K256, _>(|| {
             let document = match self.kind() {
                 Kind::Bytes(_) => None,
                 Kind::Secp256k1 => self.secp256k1()?.to_pkcs8_der().ok(),
@@ -35,7 +35,7 @@ impl RetrievedSecret {
     /// # Errors
     /// [`CallerFault::WrongKind`] for arbitrary bytes.
     pub fn to_pkcs8_pem(&self) -> Result<Zeroizing<String>, Error> {
-        scrubbed_deep(|| {
+        scrubbed::<K256, _>(|| {
             let pem = match self.kind() {
                 Kind::Bytes(_) => None,
                 Kind::Secp256k1 => self.secp256k1()?.to_pkcs8_pem(LineEnding::LF).ok(),
@@ -50,7 +50,7 @@ impl RetrievedSecret {
     /// # Errors
     /// [`CallerFault::WrongKind`] for anything but secp256k1.
     pub fn to_sec1_pem(&self) -> Result<Zeroizing<String>, Error> {
-        scrubbed_deep(|| self.secp256k1()?.to_sec1_pem(LineEnding::LF).map_err(|_| self.wrong_kind()))
+        scrubbed::<K256, _>(|| self.secp256k1()?.to_sec1_pem(LineEnding::LF).map_err(|_| self.wrong_kind()))
     }
 
     pub(super) fn secp256k1(&self) -> Result<k256::SecretKey, Error> {

@@ -7,7 +7,7 @@ use zeroize::Zeroizing;
 
 use super::{Kind, PublicComponent, publics};
 use crate::error::{CallerFault, Error};
-use crate::secret::{SecretBytes, scrubbed_deep};
+use crate::secret::{K256, SecretBytes, scrubbed};
 
 /// A secret in the clear, to be imported: checked to be one of its kind, wiped when dropped.
 #[derive(Debug)]
@@ -59,7 +59,7 @@ impl PlainSecret {
     pub fn pkcs8_der(kind: Kind, der: &[u8]) -> Result<Self, Error> {
         const NOT_PKCS8: CallerFault = CallerFault::ImportFormat("a PKCS#8 key of this kind in DER");
         check_len(der, NOT_PKCS8)?;
-        scrubbed_deep(|| match kind {
+        scrubbed::<K256, _>(|| match kind {
             Kind::Bytes(_) => Err(CallerFault::WrongKind(kind).into()),
             Kind::Secp256k1 => Self::secp256k1(k256::SecretKey::from_pkcs8_der(der).map_err(|_| NOT_PKCS8)?),
             Kind::Ed25519 => Self::ed25519(&ed25519_dalek::SigningKey::from_pkcs8_der(der).map_err(|_| NOT_PKCS8)?),
@@ -73,7 +73,7 @@ impl PlainSecret {
     pub fn pkcs8_pem(kind: Kind, pem: &str) -> Result<Self, Error> {
         const NOT_PKCS8: CallerFault = CallerFault::ImportFormat("a PKCS#8 key of this kind in PEM");
         check_len(pem.as_bytes(), NOT_PKCS8)?;
-        scrubbed_deep(|| match kind {
+        scrubbed::<K256, _>(|| match kind {
             Kind::Bytes(_) => Err(CallerFault::WrongKind(kind).into()),
             Kind::Secp256k1 => Self::secp256k1(k256::SecretKey::from_pkcs8_pem(pem).map_err(|_| NOT_PKCS8)?),
             Kind::Ed25519 => Self::ed25519(&ed25519_dalek::SigningKey::from_pkcs8_pem(pem).map_err(|_| NOT_PKCS8)?),
@@ -87,7 +87,7 @@ impl PlainSecret {
     pub fn sec1_der(der: &[u8]) -> Result<Self, Error> {
         const NOT_SEC1: CallerFault = CallerFault::ImportFormat("a SEC 1 key on secp256k1 in DER");
         check_len(der, NOT_SEC1)?;
-        scrubbed_deep(|| Self::secp256k1(k256::SecretKey::from_sec1_der(der).map_err(|_| NOT_SEC1)?))
+        scrubbed::<K256, _>(|| Self::secp256k1(k256::SecretKey::from_sec1_der(der).map_err(|_| NOT_SEC1)?))
     }
 
     /// The same in PEM: one block, "EC PRIVATE KEY".
@@ -97,7 +97,7 @@ impl PlainSecret {
     pub fn sec1_pem(pem: &str) -> Result<Self, Error> {
         const NOT_SEC1: CallerFault = CallerFault::ImportFormat("a SEC 1 key on secp256k1 in PEM");
         check_len(pem.as_bytes(), NOT_SEC1)?;
-        scrubbed_deep(|| {
+        scrubbed::<K256, _>(|| {
             // k256's own from_sec1_pem decodes into memory that it doesn't wipe.
             match SecretDocument::from_pem(pem) {
                 Ok(("EC PRIVATE KEY", der)) => {

@@ -13,7 +13,7 @@ use k256::pkcs8::{EncodePublicKey, LineEnding};
 use super::Kind;
 use crate::error::{CallerFault, Error, PeerFault};
 use crate::id::hex;
-use crate::secret::{scrubbed, scrubbed_deep};
+use crate::secret::{CURVES, K256, scrubbed};
 
 const BAD: CallerFault = CallerFault::DamagedPending;
 
@@ -29,11 +29,11 @@ impl Kind {
         }
         match self {
             Self::Bytes(_) => Ok(None),
-            Self::Secp256k1 => scrubbed_deep(|| {
+            Self::Secp256k1 => scrubbed::<K256, _>(|| {
                 let key = k256::SecretKey::from_slice(secret).map_err(|_| BAD)?;
                 compressed(&key.public_key()).map(Some)
             }),
-            Self::Ed25519 => scrubbed(|| {
+            Self::Ed25519 => scrubbed::<CURVES, _>(|| {
                 let seed = secret.try_into().map_err(|_| BAD)?;
                 let key = ed25519_dalek::SigningKey::from_bytes(seed);
                 Ok(Some(PublicComponent::Ed25519(key.verifying_key().to_bytes())))
@@ -59,7 +59,7 @@ pub(crate) fn publics(secrets: &[(Kind, &[u8])]) -> Vec<Result<Option<PublicComp
         match secrets {
             [secret] => publics.push(alone(secret)),
             secrets if secrets.iter().all(|(kind, _)| *kind == Kind::Secp256k1) => {
-                publics.extend(scrubbed_deep(|| together(secrets)));
+                publics.extend(scrubbed::<K256, _>(|| together(secrets)));
             }
             secrets => publics.extend(secrets.iter().map(alone)),
         }

@@ -7,7 +7,7 @@ use ed25519_dalek::Signer;
 
 use crate::error::Error;
 use crate::operation::retrieve::RetrievedSecret;
-use crate::secret::{scrubbed, scrubbed_deep};
+use crate::secret::{CURVES, K256, scrubbed};
 use crate::suite::sha256;
 
 /// An ECDSA signature on secp256k1, with a low S.
@@ -59,7 +59,7 @@ impl RetrievedSecret {
     /// # Errors
     /// [`crate::CallerFault::WrongKind`] for anything but secp256k1.
     pub fn sign_ecdsa_prehash(&self, hash: &[u8; 32]) -> Result<EcdsaSignature, Error> {
-        scrubbed_deep(|| {
+        scrubbed::<K256, _>(|| {
             let key = k256::ecdsa::SigningKey::from(self.secp256k1()?);
             let (signature, recovery_id) = key.sign_prehash_recoverable(hash);
             Ok(EcdsaSignature { signature, recovery_id })
@@ -71,6 +71,6 @@ impl RetrievedSecret {
     /// # Errors
     /// [`crate::CallerFault::WrongKind`] for anything but Ed25519.
     pub fn sign_ed25519(&self, message: &[u8]) -> Result<[u8; 64], Error> {
-        scrubbed(|| Ok(self.ed25519()?.sign(message).to_bytes()))
+        scrubbed::<CURVES, _>(|| Ok(self.ed25519()?.sign(message).to_bytes()))
     }
 }

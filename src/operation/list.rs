@@ -312,7 +312,7 @@ mod tests {
         let user_id = UserId::from_bytes([7; 16]);
         let header = |_: &[u8]| Ok([5; 32]);
         let header = Header::compose(user_id, Kind::Bytes(1), Origin::Generated, [8; 32], 9, None, header).unwrap();
-        let fixed = header.to_bytes().len();
+        let fixed = header.bytes().len();
         let first = SealedSecret { header: header.clone(), ciphertext: alloc::vec![0; 17] };
         let page_with = |len: usize| {
             let last = SealedSecret { header: header.clone(), ciphertext: alloc::vec![0; len] };

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use crate::error::{CallerFault, Error};
-use crate::secret::scrubbed;
+use crate::secret::{CURVES, scrubbed};
 
 /// The cost of one password guess: an Argon2id profile (RFC 9106).
 ///
@@ -111,7 +111,7 @@ impl opaque_ke::ksf::Ksf for KsfProfile {
         memory.resize(params.block_count(), Block::new());
         let mut output = GenericArray::default();
         // With the feature `parallel`, what rayon's threads leave on their own stacks isn't overwritten: words of that memory.
-        scrubbed(|| {
+        scrubbed::<CURVES, _>(|| {
             Argon2::new(Algorithm::Argon2id, Version::V0x13, params)
                 .hash_password_into_with_memory(&input, &[0; 16], &mut output, memory.as_mut_slice())
                 .map_err(|_| InternalError::KsfError)

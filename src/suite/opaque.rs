@@ -24,7 +24,7 @@ use zeroize::Zeroizing;
 use super::{Draw, KsfProfile, SUITE, expand, info, label};
 use crate::error::{CallerFault, Error, PeerFault};
 use crate::id::{AccountName, CredentialId, ServerKey};
-use crate::secret::{Key, Secret, SecretBytes, scrubbed};
+use crate::secret::{CURVES, Key, Secret, SecretBytes, scrubbed};
 
 pub(super) struct Suite;
 
@@ -150,7 +150,7 @@ pub(crate) struct RegistrationResult {
 impl Registration {
     /// RFC 9807, section 5.2.1: `CreateRegistrationRequest`.
     pub(crate) fn start(draw: &mut Draw, input: Arc<SecretBytes>) -> Result<(Self, Box<Blinded>), Error> {
-        scrubbed(|| {
+        scrubbed::<CURVES, _>(|| {
             let started = ClientRegistration::<Suite>::start(draw, input.expose()).map_err(failed)?;
             let blinded = OpaqueMessage::copy(&started.message.serialize())?;
             Ok((Self { state: Box::new(started.state), input }, blinded))
@@ -165,7 +165,7 @@ impl Registration {
         identity: Identity<'_>,
         profile: KsfProfile,
     ) -> Result<RegistrationResult, Error> {
-        scrubbed(|| {
+        scrubbed::<CURVES, _>(|| {
             let response = RegistrationResponse::<Suite>::deserialize(&response.0).map_err(invalid)?;
             let parameters = ClientRegistrationFinishParameters::new(identity.identifiers(), Some(&profile));
             let result =
@@ -196,7 +196,7 @@ pub(crate) struct LoginResult {
 impl Login {
     /// RFC 9807, section 6.2.1: `GenerateKE1`.
     pub(crate) fn start(draw: &mut Draw, input: Arc<SecretBytes>) -> Result<(Self, Box<Ke1>), Error> {
-        scrubbed(|| {
+        scrubbed::<CURVES, _>(|| {
             let started = ClientLogin::<Suite>::start(draw, input.expose()).map_err(failed)?;
             let ke1 = OpaqueMessage::copy(&started.message.serialize())?;
             Ok((Self { state: Box::new(started.state), input }, ke1))
@@ -211,7 +211,7 @@ impl Login {
         identity: Identity<'_>,
         profile: KsfProfile,
     ) -> Result<LoginResult, Error> {
-        scrubbed(|| {
+        scrubbed::<CURVES, _>(|| {
             let response = CredentialResponse::<Suite>::deserialize(&ke2.0).map_err(invalid)?;
             let context = context(profile)?;
             let parameters = ClientLoginFinishParameters::new(Some(&context), identity.identifiers(), Some(&profile));
@@ -240,7 +240,7 @@ impl Setup {
     pub(crate) const LEN: usize = 128;
 
     pub(crate) fn generate(draw: &mut Draw) -> Self {
-        scrubbed(|| Self(Box::new(opaque_ke::ServerSetup::new(draw))))
+        scrubbed::<CURVES, _>(|| Self(Box::new(opaque_ke::ServerSetup::new(draw))))
     }
 
     pub(crate) fn from_bytes(bytes: &[u8]) -> Result<Self, Error> {
@@ -248,11 +248,11 @@ impl Setup {
             return Err(CallerFault::DamagedValue("server setup").into());
         }
         let damaged = CallerFault::DamagedValue("server setup");
-        scrubbed(|| Ok(Self(Box::new(opaque_ke::ServerSetup::deserialize(bytes).map_err(|_| damaged)?))))
+        scrubbed::<CURVES, _>(|| Ok(Self(Box::new(opaque_ke::ServerSetup::deserialize(bytes).map_err(|_| damaged)?))))
     }
 
     pub(crate) fn to_bytes(&self) -> SecretBytes {
-        scrubbed(|| SecretBytes::concat(&[Zeroizing::new(self.0.serialize()).as_slice()]))
+        scrubbed::<CURVES, _>(|| SecretBytes::concat(&[Zeroizing::new(self.0.serialize()).as_slice()]))
     }
 
     pub(crate) fn server_key(&self) -> Result<ServerKey, Error> {
@@ -261,7 +261,7 @@ impl Setup {
 
     /// RFC 9807, section 5.2.2: `CreateRegistrationResponse`.
     pub(crate) fn evaluate(&self, blinded: &Blinded, credential: &CredentialId) -> Result<Box<Evaluated>, Error> {
-        scrubbed(|| {
+        scrubbed::<CURVES, _>(|| {
             let request = RegistrationRequest::<Suite>::deserialize(&blinded.0).map_err(invalid)?;
             let started =
                 ServerRegistration::<Suite>::start(&self.0, request, credential.as_bytes()).map_err(invalid)?;
@@ -288,7 +288,7 @@ impl Setup {
         identity: Identity<'_>,
         profile: KsfProfile,
     ) -> Result<(AwaitedLogin, Box<Ke2>), Error> {
-        scrubbed(|| {
+        scrubbed::<CURVES, _>(|| {
             let record = ServerRegistration::<Suite>::deserialize(&upload.0).map_err(invalid)?;
             let context = context(profile)?;
             let parameters = ServerLoginParameters { context: Some(&context), identifiers: identity.identifiers() };
@@ -321,7 +321,7 @@ pub(crate) struct AwaitedLogin(Box<ServerLogin<Suite>>);
 impl AwaitedLogin {
     /// RFC 9807, section 6.2.4: `ServerFinish`. Gives the session key, if the client knew the password.
     pub(crate) fn finish(&self, ke3: &Ke3) -> Result<LongKey, Error> {
-        scrubbed(|| {
+        scrubbed::<CURVES, _>(|| {
             let finalization = CredentialFinalization::<Suite>::deserialize(&ke3.0).map_err(invalid)?;
             let result = self
                 .0

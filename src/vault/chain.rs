@@ -12,7 +12,7 @@ use crate::error::{CallerFault, Error, VaultFault};
 use crate::head::{SealedHead, VaultPin};
 use crate::id::{KeyId, UserId};
 use crate::message::Wrap;
-use crate::secret::{Key, SecretBytes, scrubbed};
+use crate::secret::{HASHES, Key, SecretBytes, scrubbed};
 use crate::suite::{VERSION, label, open_secret, seal_secret, sha256};
 
 /// A set of secrets: how many, and the sum of their elements modulo 2^256, which never leaves the client unsealed.
@@ -91,7 +91,7 @@ impl Tally {
 }
 
 fn combine(a: &Key, b: &Key, operation: fn(&U256, &U256) -> U256) -> Key {
-    scrubbed(|| {
+    scrubbed::<HASHES, _>(|| {
         let [a, b] = [a, b].map(|key| Zeroizing::new(U256::from_be_slice(key.expose())));
         key_of(&Zeroizing::new(operation(&a, &b)))
     })
@@ -140,7 +140,7 @@ impl Head {
 impl Vault {
     /// A set of secrets, each once: the element of one is `HMAC-SHA-256(element key, key ID)`.
     pub(crate) fn tally<'a>(&self, key_ids: impl IntoIterator<Item = &'a KeyId>) -> Tally {
-        scrubbed(|| {
+        scrubbed::<HASHES, _>(|| {
             let (mut sum, mut count) = (Zeroizing::new(U256::ZERO), 0u64);
             for key_id in key_ids {
                 let mut element = self.element_key.mac([key_id.as_bytes().as_slice()]);
