@@ -3,6 +3,9 @@
 //! "keystow" is both exchanges, every message encoded and decoded, sealed and opened, with `MemoryStore` behind.
 //! "primitives" is what [`Primitives`] counts, on buffers of the sizes of an honest run. `docs/performance.md` has the
 //! figures.
+//!
+//! A key of a batch of 256 is compared with what a wallet would do for one instead: BIP-32 (one hardened child and its
+//! public key, through `bip32` over `k256`), and libsecp256k1's bare key generation. Neither seals or stores anything.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -19,9 +22,12 @@ mod support;
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
+use bip32::{ChildNumber, XPrv};
 use k256::elliptic_curve::sec1::ToSec1Point;
 use keystow::{ClientMessage, ClientSession, Kind, NewSecret, ServerMessage};
 use primitives::Primitives;
+use rand_chacha::ChaCha20Rng;
+use rand_core::{Rng, SeedableRng};
 use support::{Comparison, NOW, PASSWORD, World};
 
 /// Generate and store, whole, in a session that was opened once.
@@ -107,12 +113,58 @@ fn public_key() -> Comparison<'static> {
     }
 }
 
+const BATCH: u32 = 256;
+
+/// A key of a batch: generated and stored here, beside `other` for so many keys.
+fn key_of_a_batch(
+    name: &'static str,
+    (other, run): (&'static str, impl Fn() + 'static),
+    at_most: Option<f64>,
+) -> Comparison<'static> {
+    let mut whole = Whole::new(vec![Kind::Secp256k1; 256]);
+    let ours = move || {
+        whole.world.forget();
+        timed(|| whole.run()) / BATCH
+    };
+    let other = (other, Box::new(move || timed(&run) / BATCH) as Box<dyn FnMut() -> Duration>);
+    Comparison { name, ours: ("keystow", Box::new(ours)), other, at_most, calls: 200 }
+}
+
+/// The keys of one account as a wallet derives them: a hardened child of the account's node and its public key's bytes. The
+/// node is there already, as a session is.
+fn bip32_children() -> impl Fn() {
+    let account = XPrv::new(&[7; 32]).unwrap();
+    move || {
+        for index in 0..BATCH {
+            let child = black_box(&account).derive_child(ChildNumber::new(index, true).unwrap()).unwrap();
+            black_box(child.public_key().to_bytes());
+        }
+    }
+}
+
+/// 32 random bytes each, checked to be a secret key; the public key's bytes.
+fn libsecp256k1_keys() -> impl Fn() {
+    let context = secp256k1::Secp256k1::new();
+    move || {
+        let mut rng = ChaCha20Rng::from_seed(black_box([7; 32]));
+        for _ in 0..BATCH {
+            let mut random = [0; 32];
+            rng.fill_bytes(&mut random);
+            let secret = secp256k1::SecretKey::from_byte_array(random).unwrap();
+            black_box(secp256k1::PublicKey::from_secret_key(&context, &secret).serialize());
+            black_box(secret);
+        }
+    }
+}
+
 fn main() {
     let mut comparisons = [
-        generate_and_store("generate and store Secp256k1", Kind::Secp256k1, 1, Some(1.35)),
-        generate_and_store("generate and store Ed25519", Kind::Ed25519, 1, None),
-        generate_and_store("generate and store Bytes(32)", Kind::Bytes(32), 1, None),
-        generate_and_store("generate and store 256 Secp256k1", Kind::Secp256k1, 256, None),
+        generate_and_store("generate and store Secp256k1", Kind::Secp256k1, 1, Some(1.2)),
+        generate_and_store("generate and store Ed25519", Kind::Ed25519, 1, Some(1.2)),
+        generate_and_store("generate and store Bytes(32)", Kind::Bytes(32), 1, Some(1.6)),
+        generate_and_store("generate and store 256 Secp256k1", Kind::Secp256k1, 256, Some(1.2)),
+        key_of_a_batch("one key of 256, beside BIP-32", ("bip32", bip32_children()), None),
+        key_of_a_batch("one key of 256, beside libsecp256k1", ("libsecp256k1", libsecp256k1_keys()), Some(1.0)),
         public_key(),
     ];
     let (frames, secret) = Whole::new(vec![Kind::Secp256k1]).sizes();

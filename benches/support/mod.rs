@@ -27,10 +27,15 @@ pub(crate) struct World {
 impl World {
     /// One registered account, under the cheap key stretching profile: the client's Argon2 is not measured here.
     pub(crate) fn new(seed: u64) -> Self {
+        Self::with_profile(seed, KsfProfile::CHEAP_FOR_TESTS)
+    }
+
+    /// The same, under another profile.
+    pub(crate) fn with_profile(seed: u64, profile: KsfProfile) -> Self {
         let mut rng = ChaCha20Rng::seed_from_u64(seed);
         let setup = ServerSetup::generate(&mut rng).unwrap();
         let server = Server::new(setup, IDENTITY, ServerPolicy::default()).unwrap();
-        let policy = ClientPolicy::new([KsfProfile::CHEAP_FOR_TESTS]).unwrap();
+        let policy = ClientPolicy::new([profile]).unwrap();
         let client = Client::new(AccountName::new(ACCOUNT).unwrap(), IDENTITY, policy).unwrap();
         let server = InMemoryServer::new(server, MemoryStore::new(), seed);
         let mut world = Self { server, client, rng };
@@ -85,6 +90,8 @@ impl Comparison<'_> {
     /// Both, in one criterion group.
     fn bench(&mut self, criterion: &mut Criterion) {
         let mut group = criterion.benchmark_group(self.name);
+        // What is called seldom takes long: criterion needn't call it a hundred times either.
+        group.sample_size(self.calls.clamp(10, 100));
         for (name, run) in [&mut self.ours, &mut self.other] {
             group.bench_function(*name, |bencher| bencher.iter_custom(|n| (0..n).map(|_| run()).sum()));
         }
@@ -109,7 +116,7 @@ impl Comparison<'_> {
     }
 }
 
-fn median(values: impl Iterator<Item = f64>) -> f64 {
+pub(crate) fn median(values: impl Iterator<Item = f64>) -> f64 {
     let mut values: Vec<f64> = values.collect();
     values.sort_unstable_by(f64::total_cmp);
     values[values.len() >> 1]
@@ -121,8 +128,17 @@ pub(crate) fn run(comparisons: &mut [Comparison<'_>], more: impl FnOnce(&mut Cri
     comparisons.iter_mut().for_each(|comparison| comparison.bench(&mut criterion));
     more(&mut criterion);
     criterion.final_summary();
-    let asked_for = |name: &str| std::env::args().any(|argument| argument == name);
-    if asked_for("--bench") && !asked_for("--test") {
+    if is_measured() {
         comparisons.iter_mut().for_each(Comparison::print_ratio);
     }
+}
+
+/// Whether an argument was given to `cargo bench`.
+pub(crate) fn asked_for(name: &str) -> bool {
+    std::env::args().any(|argument| argument == name)
+}
+
+/// Whether this is `cargo bench`, and not a trial run.
+pub(crate) fn is_measured() -> bool {
+    asked_for("--bench") && !asked_for("--test")
 }
