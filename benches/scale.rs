@@ -1,0 +1,564 @@
+//! How the cost of an operation grows with what there is: 10, 1,000 and 100,000 accounts, secrets and open sessions; and what
+//! each of them takes, in a store and in memory.
+//!
+//! ```text
+//! cargo bench --bench scale              # builds 100,000 of each first: some minutes
+//! cargo bench --bench scale -- --quick   # 10, 100 and 1,000
+//! ```
+//!
+//! What is measured are the machines. The store's reads and writes, and the embedder's look-up of a session, are timed by
+//! themselves, taken off, and printed on a line of their own. The three sizes are called by turns, and a ratio is the median
+//! over the turns. What is touched is drawn in a random order that is always the same: at 100,000 it is in no cache.
+//!
+//! The sessions are opened first, in a process that has done nothing else: what they add to its resident memory is what they
+//! take, with all that the allocator adds.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    clippy::print_stdout
+)]
+
+#[path = "support/shards.rs"]
+mod shards;
+mod support;
+
+use std::collections::{HashMap, VecDeque};
+use std::time::{Duration, Instant};
+
+use criterion::Criterion;
+use keystow::operation::{Request, retrieve, status};
+use keystow::testing::{MemoryStore, Store, hostile};
+use keystow::{
+    AccountName, Client, ClientMessage, ClientPolicy, ClientSession, Exchange, KeyId, Kind, KsfProfile, Server,
+    ServerMessage, ServerPolicy, ServerSession, ServerSetup, SessionId, Step, Unsettled, client,
+};
+use rand_chacha::ChaCha20Rng;
+use rand_core::{Rng, SeedableRng};
+use shards::Shards;
+use support::{IDENTITY, NOW, PASSWORD, asked_for, is_measured, median};
+
+const SIZES: [usize; 3] = [10, 1_000, 100_000];
+const QUICK_SIZES: [usize; 3] = [10, 100, 1_000];
+
+/// What the issue allows: the time at one size beside that at a smaller one, the bytes of an open session.
+const FLAT: f64 = 1.2;
+const SESSION: usize = 512;
+
+// --- a deployment ---------------------------------------------------------------------------------------
+
+/// A key server with its store and its sessions, and what its clients draw from.
+struct World {
+    server: Server,
+    store: Shards,
+    sessions: HashMap<SessionId, ServerSession>,
+    rng: ChaCha20Rng,
+    /// How long `serve` took since this was last asked for, and its look-ups of sessions.
+    served: Duration,
+    look_up: Duration,
+}
+
+/// How long a run took: what is measured, and what was taken off, the store and the look-ups of sessions.
+struct Took {
+    machines: Duration,
+    beside: Duration,
+}
+
+impl World {
+    fn new(seed: u64) -> Self {
+        let mut rng = ChaCha20Rng::seed_from_u64(seed);
+        let setup = ServerSetup::generate(&mut rng).unwrap();
+        let server = Server::new(setup, IDENTITY, ServerPolicy::default()).unwrap();
+        let (store, sessions) = (Shards::default(), HashMap::new());
+        Self { server, store, sessions, rng, served: Duration::ZERO, look_up: Duration::ZERO }
+    }
+
+    /// From a message's bytes to the answer's.
+    fn serve(&mut self, message: &[u8]) -> Vec<u8> {
+        let Self { server, store, sessions, rng, .. } = self;
+        let begin = Instant::now();
+        let message = ClientMessage::decode(message).unwrap();
+        let session_id = message.session_id().unwrap();
+        let found = Instant::now();
+        let session = sessions.entry(session_id).or_insert_with(|| server.accept(rng));
+        let look_up = found.elapsed();
+        let mut step = session.receive(message, NOW).unwrap();
+        let answer = loop {
+            step = match step {
+                Step::Read(read) => {
+                    let found = store.read(read.query()).unwrap();
+                    read.found(found).unwrap()
+                }
+                Step::Write(write) => {
+                    let outcome = store.apply(write.transaction()).unwrap();
+                    break write.settle(outcome).unwrap();
+                }
+                Step::Reply(answer) => break answer,
+            }
+        };
+        let answer = answer.encode().unwrap();
+        self.served += begin.elapsed();
+        self.look_up += look_up;
+        answer
+    }
+
+    /// Runs an exchange to its end, every message crossing as bytes.
+    fn run<O: client::Operation>(&mut self, mut exchange: Exchange<O>) -> O::Output {
+        loop {
+            let answer = self.serve(&exchange.message().encode().unwrap());
+            if let Some(outcome) = exchange.receive(ServerMessage::decode(&answer).unwrap()).unwrap() {
+                return outcome.unwrap();
+            }
+        }
+    }
+
+    fn settle<T, O>(&mut self, session: &mut ClientSession, exchange: Exchange<O>) -> T
+    where
+        O: client::Operation<Output = Unsettled<T>>,
+    {
+        let unsettled = self.run(exchange);
+        session.settle(unsettled).unwrap()
+    }
+
+    /// The server's time since this was last asked.
+    fn of_server(&mut self) -> Took {
+        let beside = self.store.took() + std::mem::take(&mut self.look_up);
+        Took { machines: std::mem::take(&mut self.served) - beside, beside }
+    }
+
+    /// Both sides' time of what `f` does.
+    fn of_both(&mut self, f: impl FnOnce(&mut Self)) -> Took {
+        self.of_server();
+        let begin = Instant::now();
+        f(self);
+        let whole = begin.elapsed();
+        let Took { beside, .. } = self.of_server();
+        Took { machines: whole - beside, beside }
+    }
+
+    fn log_in(&mut self, client: &Client) -> ClientSession {
+        let exchange = client.log_in(PASSWORD, None, &mut self.rng).unwrap();
+        self.run(exchange)
+    }
+
+    fn store(&mut self, session: &mut ClientSession, kinds: &[Kind]) -> Vec<KeyId> {
+        let exchange = session.generate(kinds, &mut self.rng).unwrap();
+        let pending = self.run(exchange);
+        let exchange = session.store(&pending).unwrap();
+        self.settle(session, exchange).iter().map(|secret| secret.key_id).collect()
+    }
+
+    fn below(&mut self, count: usize) -> usize {
+        below(&mut self.rng, count)
+    }
+}
+
+/// A number below `count`.
+fn below(rng: &mut ChaCha20Rng, count: usize) -> usize {
+    let drawn = u64::from(rng.next_u32()) * u64::try_from(count).unwrap();
+    usize::try_from(drawn >> 32).unwrap()
+}
+
+/// The numbers below `count`, in a random order.
+fn shuffled(rng: &mut ChaCha20Rng, count: usize) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..count).collect();
+    (1..count).for_each(|i| order.swap(i, below(rng, i + 1)));
+    order
+}
+
+/// The client of a person: 25 bytes of name.
+fn person(number: usize) -> Client {
+    let policy = ClientPolicy::new([KsfProfile::CHEAP_FOR_TESTS]).unwrap();
+    Client::new(AccountName::new(format!("person-{number:06}@example.com")).unwrap(), IDENTITY, policy).unwrap()
+}
+
+fn register(world: &mut World, client: &Client) {
+    let exchange = client.register(PASSWORD, &mut world.rng).unwrap();
+    let session_id = exchange.message().session_id().unwrap();
+    world.run(exchange);
+    world.sessions.remove(&session_id);
+}
+
+// --- accounts, and secrets spread over them -------------------------------------------------------------
+
+/// So many registered accounts, with a secret each. Up to 1,000 of them are logged in and made theirs; the others' records
+/// are zeros of the same length, which nobody reads.
+struct People {
+    world: World,
+    count: usize,
+    sample: Vec<(ClientSession, KeyId)>,
+}
+
+impl People {
+    fn new(count: usize) -> Self {
+        let mut world = World::new(1);
+        (0..count).for_each(|number| register(&mut world, &person(number)));
+        let mut order = shuffled(&mut world.rng, count);
+        let others = order.split_off(count.min(1_000));
+        let mut sample = Vec::new();
+        for number in order {
+            let mut session = world.log_in(&person(number));
+            let key_id = world.store(&mut session, &[Kind::Bytes(32)])[0];
+            world.store.forget(number);
+            sample.push((session, key_id));
+        }
+        let (session, key_id) = &sample[0];
+        let len = world.store.of(session.user_id()).secrets[&(session.user_id(), *key_id)].len();
+        for number in others {
+            let mut key_id = [0; 16];
+            world.rng.fill_bytes(&mut key_id);
+            let MemoryStore { accounts, secrets, .. } = world.store.at(number);
+            let row = accounts.values().next().unwrap();
+            secrets.insert((row.user_id, KeyId::from_bytes(key_id)), vec![0; len]);
+            world.store.forget(number);
+        }
+        Self { world, count, sample }
+    }
+
+    /// The server's part of a login of anyone: three messages, the request for the vault's heads being the last.
+    fn log_in(&mut self) -> Took {
+        let Self { world, count, .. } = self;
+        let number = world.below(*count);
+        world.of_server();
+        let session = world.log_in(&person(number));
+        let took = world.of_server();
+        world.sessions.remove(&session.session_id());
+        world.store.forget(number);
+        took
+    }
+
+    /// The server's part of the registration of one more: two messages.
+    fn register(&mut self) -> Took {
+        let Self { world, count, .. } = self;
+        world.of_server();
+        register(world, &person(*count));
+        let took = world.of_server();
+        world.store.pop();
+        took
+    }
+
+    /// Both sides' part of the retrieval of anyone's secret.
+    fn retrieve(&mut self) -> Took {
+        let Self { world, sample, .. } = self;
+        let number = world.below(sample.len());
+        let (session, key_id) = &mut sample[number];
+        let took = world.of_both(|world| {
+            let exchange = session.retrieve(&[*key_id]).unwrap();
+            world.run(exchange);
+        });
+        world.store.of(session.user_id()).audit.clear();
+        took
+    }
+}
+
+// --- secrets of one person ------------------------------------------------------------------------------
+
+/// A vault of so many `Bytes(32)`.
+struct Vault {
+    world: World,
+    session: ClientSession,
+    key_ids: Vec<KeyId>,
+}
+
+impl Vault {
+    fn new(count: usize) -> Self {
+        let mut world = World::new(2);
+        register(&mut world, &person(0));
+        let mut session = world.log_in(&person(0));
+        let mut key_ids = Vec::new();
+        for kinds in vec![Kind::Bytes(32); count].chunks(250) {
+            key_ids.extend(world.store(&mut session, kinds));
+        }
+        world.store.forget(0);
+        Self { world, session, key_ids }
+    }
+
+    /// From the pending secret to the settled answer, and back to the vault as it was: from the key ID to the settled answer
+    /// of its deletion.
+    fn store_and_delete(&mut self) -> [Took; 2] {
+        let Self { world, session, .. } = self;
+        let exchange = session.generate(&[Kind::Bytes(32)], &mut world.rng).unwrap();
+        let pending = world.run(exchange);
+        let key_id = pending.key_ids().next().unwrap();
+        let store = world.of_both(|world| {
+            let exchange = session.store(&pending).unwrap();
+            world.settle(session, exchange);
+        });
+        let delete = world.of_both(|world| {
+            let exchange = session.delete(&[key_id]).unwrap();
+            world.settle(session, exchange);
+        });
+        world.store.at(0).secrets.remove(&(session.user_id(), key_id));
+        world.store.forget(0);
+        [store, delete]
+    }
+
+    fn store(&mut self) -> Took {
+        let [store, _] = self.store_and_delete();
+        store
+    }
+
+    fn delete(&mut self) -> Took {
+        let [_, delete] = self.store_and_delete();
+        delete
+    }
+
+    fn retrieve(&mut self) -> Took {
+        let Self { world, session, key_ids } = self;
+        let key_id = key_ids[world.below(key_ids.len())];
+        let took = world.of_both(|world| {
+            let exchange = session.retrieve(&[key_id]).unwrap();
+            world.run(exchange);
+        });
+        world.store.forget(0);
+        took
+    }
+
+    /// A verified listing, page by page to its end; by the secret.
+    fn list(&mut self) -> Took {
+        let Self { world, session, key_ids } = self;
+        let took = world.of_both(|world| {
+            let exchange = session.list().unwrap();
+            assert_eq!(world.settle(session, exchange).len(), key_ids.len());
+        });
+        world.store.forget(0);
+        let count = u32::try_from(key_ids.len()).unwrap();
+        Took { machines: took.machines / count, beside: took.beside / count }
+    }
+}
+
+// --- open sessions --------------------------------------------------------------------------------------
+
+/// Which requests are sealed and ready.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Ready {
+    /// A request for the status in each session, in a random order: the least that a request can be, without a store.
+    Status,
+    /// The same, all of them in one session.
+    SameSession,
+    /// The retrieval of a `Bytes(32)` in each session, in the same random order.
+    Retrieval,
+}
+
+/// So many open sessions of one account.
+struct Sessions {
+    world: World,
+    key_id: KeyId,
+    order: Vec<SessionId>,
+    ready: Ready,
+    requests: VecDeque<Vec<u8>>,
+    next_sequence: u64,
+}
+
+/// What so many sessions took.
+struct Resident {
+    count: usize,
+    bytes: usize,
+    slots: usize,
+}
+
+impl Sessions {
+    /// Opens them through whole logins; says what they have added to the process.
+    fn new(count: usize) -> (Self, Option<Resident>) {
+        let mut world = World::new(3);
+        register(&mut world, &person(0));
+        let mut session = world.log_in(&person(0));
+        let key_id = world.store(&mut session, &[Kind::Bytes(32)])[0];
+        // Until the allocator has what a login takes and gives back.
+        (0..100).for_each(|_| _ = Self::open(&mut world));
+        world.sessions = HashMap::with_capacity(count);
+        let mut order = Vec::with_capacity(count);
+        order.resize(count, SessionId::from_bytes([1; 16]));
+
+        let before = resident();
+        order.iter_mut().for_each(|session_id| *session_id = Self::open(&mut world));
+        let bytes = before.and_then(|before| Some(resident()?.saturating_sub(before)));
+
+        let resident = bytes.map(|bytes| Resident { count, bytes, slots: slots(world.sessions.capacity()) });
+        let order = shuffled(&mut world.rng, count).into_iter().map(|i| order[i]).collect();
+        // KE3 was the session's first, the request for heads its second.
+        let (ready, requests) = (Ready::Status, VecDeque::new());
+        (Self { world, key_id, order, ready, requests, next_sequence: 3 }, resident)
+    }
+
+    fn open(world: &mut World) -> SessionId {
+        let session_id = world.log_in(&person(0)).session_id();
+        world.store.forget(0);
+        session_id
+    }
+
+    /// Seals requests, as many as there are sessions. The server's keys are the clients', so no client is needed, and all are
+    /// sealed before the first is served: a session is touched again after all the others.
+    fn prepare(&mut self, ready: Ready) {
+        let request = match ready {
+            Ready::Status | Ready::SameSession => Request::Status(status::Request {}),
+            Ready::Retrieval => Request::Retrieve(retrieve::Request { key_ids: vec![self.key_id] }),
+        };
+        let (body, sequence) = (postcard::to_allocvec(&request).unwrap(), self.next_sequence);
+        let sealed = |session_id: SessionId, sequence| {
+            let session = &self.world.sessions[&session_id];
+            hostile::request_bytes(session, session_id, sequence, &body).unwrap().encode().unwrap()
+        };
+        (self.requests, self.next_sequence) = match ready {
+            Ready::SameSession => {
+                let next = sequence + 1_000;
+                ((sequence..next).map(|sequence| sealed(self.order[0], sequence)).collect(), next)
+            }
+            _ => (self.order.iter().map(|session_id| sealed(*session_id, sequence)).collect(), sequence + 1),
+        };
+        self.ready = ready;
+    }
+
+    /// The server's part of the next request.
+    fn request(&mut self, ready: Ready) -> Took {
+        if self.ready != ready || self.requests.is_empty() {
+            self.prepare(ready);
+        }
+        // A request comes from the network, and is in the caches.
+        let request = self.requests.pop_front().unwrap().clone();
+        self.world.of_server();
+        self.world.serve(&request);
+        let took = self.world.of_server();
+        self.world.store.at(0).audit.clear();
+        took
+    }
+}
+
+/// The slots of the standard library's hash map: a power of two, of which seven eighths are its capacity.
+fn slots(capacity: usize) -> usize {
+    (capacity * 8).div_ceil(7).next_power_of_two()
+}
+
+/// This process's resident memory in bytes (Linux).
+fn resident() -> Option<usize> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    Some(line.trim().strip_suffix(" kB")?.trim().parse::<usize>().ok()? * 1_024)
+}
+
+fn verdict(reached: bool) -> &'static str {
+    if reached { "reached" } else { "MISSED" }
+}
+
+impl Resident {
+    fn print(&self) {
+        let Self { count, bytes, slots } = *self;
+        let slot = size_of::<(SessionId, ServerSession)>() + 1;
+        let (all, map, inline) = (bytes.div_ceil(count), (slots * slot).div_ceil(count), size_of::<ServerSession>());
+        let alone = (all + inline).saturating_sub(map);
+        println!("{count} open sessions, by resident memory:");
+        println!(
+            "  all in, inline ({inline}) and on the heap: {alone} bytes each, target {SESSION}: {}",
+            verdict(alone <= SESSION)
+        );
+        println!(
+            "  with the hash map that holds them: {all} bytes each, target {SESSION}: {}",
+            verdict(all <= SESSION)
+        );
+        println!(
+            "  the map has {slots} slots of {slot} bytes, {map} bytes a session; the heap is the rest, {}",
+            all.saturating_sub(map)
+        );
+    }
+}
+
+// --- the rows -------------------------------------------------------------------------------------------
+
+/// All that there is of one size.
+struct Scale {
+    count: usize,
+    people: People,
+    vault: Vault,
+    sessions: Sessions,
+}
+
+impl Scale {
+    fn new((count, sessions): (usize, Sessions)) -> Self {
+        Self { count, people: People::new(count), vault: Vault::new(count), sessions }
+    }
+
+    /// What an account and a secret take in a store, indexes and padding left out.
+    fn print_bytes(&self) {
+        let each =
+            |bytes: usize| f64::from(u32::try_from(bytes).unwrap()) / f64::from(u32::try_from(self.count).unwrap());
+        let [accounts, spread] = self.people.world.store.bytes().map(each);
+        let [_, secrets] = self.vault.world.store.bytes().map(each);
+        let count = self.count;
+        println!("{count} accounts: {accounts:.1} bytes each in a store, their {count} secrets {spread:.1} bytes each");
+        println!("{count} Bytes(32) of one person: {secrets:.1} bytes each in a store");
+    }
+}
+
+/// An operation at the three sizes, and how often it is called at each.
+struct Row {
+    name: &'static str,
+    run: fn(&mut Scale) -> Took,
+    calls: usize,
+}
+
+const ROWS: [Row; 10] = [
+    Row { name: "login, server; accounts", run: |scale| scale.people.log_in(), calls: 2_000 },
+    Row { name: "registration, server; accounts", run: |scale| scale.people.register(), calls: 2_000 },
+    Row { name: "retrieve one; secrets, a person each", run: |scale| scale.people.retrieve(), calls: 5_000 },
+    Row { name: "store one; secrets of one person", run: |scale| scale.vault.store(), calls: 5_000 },
+    Row { name: "delete one; secrets of one person", run: |scale| scale.vault.delete(), calls: 5_000 },
+    Row { name: "retrieve one; secrets of one person", run: |scale| scale.vault.retrieve(), calls: 5_000 },
+    Row { name: "list, by the secret; secrets of one person", run: |scale| scale.vault.list(), calls: 20 },
+    Row {
+        name: "retrieve one, server; any session",
+        run: |scale| scale.sessions.request(Ready::Retrieval),
+        calls: 50_000,
+    },
+    Row { name: "status, server; any session", run: |scale| scale.sessions.request(Ready::Status), calls: 50_000 },
+    Row { name: "status, server; one session", run: |scale| scale.sessions.request(Ready::SameSession), calls: 50_000 },
+];
+
+impl Row {
+    fn bench(&self, criterion: &mut Criterion, scales: &mut [Scale; 3]) {
+        let mut group = criterion.benchmark_group(self.name);
+        group.sample_size(10).warm_up_time(Duration::from_millis(200)).measurement_time(Duration::from_secs(1));
+        for scale in scales {
+            group.bench_function(scale.count.to_string(), |bencher| {
+                bencher.iter_custom(|n| (0..n).map(|_| (self.run)(scale).machines).sum());
+            });
+        }
+        group.finish();
+    }
+
+    /// Calls all three by turns, and prints the medians, and the medians of the ratios of a turn.
+    fn print(&self, scales: &mut [Scale; 3]) {
+        let turns: Vec<_> = (0..self.calls).map(|_| scales.each_mut().map(self.run)).collect();
+        let of_size =
+            |i: usize, part: fn(&Took) -> Duration| median(turns.iter().map(|turn| part(&turn[i]).as_secs_f64() * 1e6));
+        let ratio_to =
+            |i: usize| median(turns.iter().map(|turn| turn[2].machines.as_secs_f64() / turn[i].machines.as_secs_f64()));
+        let [small, middle] = [0, 1].map(ratio_to);
+        let verdict = verdict(small.max(middle) <= FLAT);
+        let [a, b, c] = [0, 1, 2].map(|i| of_size(i, |took| took.machines));
+        println!(
+            "{}: {a:.2}, {b:.2}, {c:.2} us, ratio {small:.3} and {middle:.3}, target {FLAT:.2}: {verdict}",
+            self.name
+        );
+        let [a, b, c] = [0, 1, 2].map(|i| of_size(i, |took| took.beside));
+        println!("  store and look-up of the session, taken off: {a:.2}, {b:.2}, {c:.2} us");
+    }
+}
+
+fn main() {
+    let [small, middle, large] = if is_measured() && !asked_for("--quick") { SIZES } else { QUICK_SIZES };
+    // The most first: their memory is measured in a process that has done nothing else.
+    let (many, resident) = Sessions::new(large);
+    let [few, some] = [small, middle].map(|count| Sessions::new(count).0);
+    let mut scales = [(small, few), (middle, some), (large, many)].map(Scale::new);
+
+    let mut criterion = Criterion::default().configure_from_args();
+    ROWS.iter().for_each(|row| row.bench(&mut criterion, &mut scales));
+    criterion.final_summary();
+    if is_measured() {
+        ROWS.iter().for_each(|row| row.print(&mut scales));
+        scales.iter().for_each(Scale::print_bytes);
+        resident.iter().for_each(Resident::print);
+    }
+}
