@@ -1,9 +1,12 @@
-//! Custody beside the bare primitives: retrieve and store of a small secret, import of a large one, a listing of 10,000.
+//! Custody beside the bare primitives: retrieve and store of a small secret, its deletion, import of a large one, a listing of
+//! 10,000.
 //!
 //! What is counted on the other side, on buffers of the real sizes: for retrieve and store of 32 bytes, HKDF (two record
 //! keys), AES-256-GCM-SIV (the record opened twice, four frames sealed and opened, the vault's next head sealed),
 //! HMAC-SHA-256 (its element) and SHA-256 (the head's nonce and pin); for the import of 64 KiB, one HMAC-SHA-256 over it
-//! (the binder), and AES-256-GCM-SIV over it: sealed, opened again before it is sent, framed, unframed.
+//! (the binder), and AES-256-GCM-SIV over it: sealed, opened again before it is sent, framed, unframed. For a deletion, the
+//! frames, the vault's next head, and the key ID that the server makes of the record that it reads; for the listing, that of
+//! each record, the frames, and on the client what `vault.rs` counts for each: record key, opening, key ID, element.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -13,6 +16,8 @@
     clippy::print_stdout
 )]
 
+#[path = "support/records.rs"]
+mod records;
 mod support;
 
 use std::hint::black_box;
@@ -22,12 +27,19 @@ use aes_gcm_siv::{AeadInOut, Aes256GcmSiv, KeyInit, Nonce, Tag};
 use hkdf::Hkdf;
 use hmac::{Hmac, Mac};
 use keystow::{ClientSession, Kind, PendingSecrets, PlainSecret};
+use records::Records;
 use sha2::{Digest, Sha256};
 use support::{Comparison, PASSWORD, World};
 
 /// The sizes of the frames of a store and a retrieval of one `Bytes(32)`, inside.
 const FRAMES: [usize; 4] = [281, 19, 18, 141];
+/// The same of a deletion of one secret, and of a page of a list with so many secrets.
+const DELETION: [usize; 2] = [158, 18];
+const fn page(secrets: usize) -> [usize; 2] {
+    [20, 22 + secrets * 139]
+}
 const HEADER: usize = 89;
+const LISTED: usize = 10_000;
 const LARGE: usize = 65_536;
 const KEY: [u8; 32] = [7; 32];
 
@@ -72,10 +84,33 @@ impl Custody {
         })
     }
 
+    fn delete(&mut self) -> Duration {
+        self.world.forget();
+        let pending = self.pending(&[Kind::Bytes(32)]);
+        let exchange = self.session.store(&pending).unwrap();
+        let key_id = self.world.settle(&mut self.session, exchange)[0].key_id;
+        timed(|| {
+            let exchange = self.session.delete(&[key_id]).unwrap();
+            self.world.settle(&mut self.session, exchange);
+        })
+    }
+
+    /// Stores what is to be listed.
+    fn fill(&mut self) {
+        for kinds in [Kind::Bytes(32); LISTED].chunks(250) {
+            let pending = self.pending(kinds);
+            let exchange = self.session.store(&pending).unwrap();
+            self.world.settle(&mut self.session, exchange);
+        }
+    }
+
     /// All pages, each record opened, all of them compared with the vault's head.
-    fn list(&mut self) -> usize {
-        let exchange = self.session.list().unwrap();
-        self.world.settle(&mut self.session, exchange).len()
+    fn list(&mut self) -> Duration {
+        self.world.forget_history();
+        timed(|| {
+            let exchange = self.session.list().unwrap();
+            assert_eq!(self.world.settle(&mut self.session, exchange).len(), LISTED);
+        })
     }
 }
 
@@ -124,11 +159,42 @@ fn small() -> Duration {
             open(&[0; HEADER], &mut record, &tag);
         }
         head(element);
-        for frame in &mut frames {
-            let tag = seal(&[0; 10], frame);
-            open(&[0; 10], frame, &tag);
-        }
+        cross(&mut frames);
     })
+}
+
+/// Each frame sealed and opened.
+fn cross(frames: &mut [Vec<u8>]) {
+    for frame in frames {
+        let tag = seal(&[0; 10], frame);
+        open(&[0; 10], frame, &tag);
+    }
+}
+
+/// The primitives of a deletion.
+fn deletion() -> Duration {
+    let mut frames = DELETION.map(|len| vec![7; len]);
+    let element = Hmac::new_from_slice(&KEY).unwrap();
+    timed(|| {
+        head(element);
+        black_box(Sha256::digest(black_box([0; HEADER + 17])));
+        cross(&mut frames);
+    })
+}
+
+/// The primitives of a listing: 39 full pages, and the rest.
+fn listing() -> impl FnMut() -> Duration {
+    let records = Records::new(std::iter::repeat_n(vec![7; HEADER], LISTED), true);
+    let mut pages = vec![256; LISTED.div_ceil(256)];
+    pages[LISTED.div_ceil(256) - 1] = LISTED - (LISTED.div_ceil(256) - 1) * 256;
+    let mut frames: Vec<_> = pages.into_iter().flat_map(page).map(|len| vec![7; len]).collect();
+    move || {
+        timed(|| {
+            records.name();
+            cross(&mut frames);
+            records.verify();
+        })
+    }
 }
 
 /// The primitives of an import: once and again over the secret, with the reopening that `store` does or without.
@@ -157,6 +223,29 @@ fn import(name: &'static str, reopen: bool) -> Comparison<'static> {
     }
 }
 
+fn delete() -> Comparison<'static> {
+    let mut custody = Custody::new();
+    Comparison {
+        name: "delete Bytes(32)",
+        ours: ("keystow", Box::new(move || custody.delete())),
+        other: ("primitives", Box::new(deletion)),
+        at_most: None,
+        calls: 5_000,
+    }
+}
+
+fn list() -> Comparison<'static> {
+    let mut custody = Custody::new();
+    custody.fill();
+    Comparison {
+        name: "list 10,000 Bytes(32)",
+        ours: ("keystow", Box::new(move || custody.list())),
+        other: ("primitives", Box::new(listing())),
+        at_most: None,
+        calls: 50,
+    }
+}
+
 fn main() {
     let mut custody = Custody::new();
     let store_and_retrieve = Comparison {
@@ -168,19 +257,10 @@ fn main() {
     };
     let mut comparisons = [
         store_and_retrieve,
+        delete(),
+        list(),
         import("import 64 KiB, reopening counted", true),
         import("import 64 KiB, reopening not counted", false),
     ];
-    let mut large = Custody::new();
-    for _ in 0..40 {
-        let pending = large.pending(&[Kind::Bytes(32); 250]);
-        let exchange = large.session.store(&pending).unwrap();
-        large.world.settle(&mut large.session, exchange);
-    }
-    support::run(&mut comparisons, |criterion| {
-        let mut group = criterion.benchmark_group("list 10,000 secrets");
-        group.sample_size(10);
-        group.bench_function("keystow", |bencher| bencher.iter(|| assert_eq!(large.list(), 10_000)));
-        group.finish();
-    });
+    support::run(&mut comparisons, |_| ());
 }

@@ -15,6 +15,8 @@
     clippy::print_stdout
 )]
 
+#[path = "support/records.rs"]
+mod records;
 mod support;
 
 use std::cell::RefCell;
@@ -22,15 +24,14 @@ use std::hint::black_box;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use aes_gcm_siv::{AeadInOut, Aes256GcmSiv, KeyInit, Nonce, Tag};
-use hkdf::Hkdf;
-use hmac::{Hmac, Mac};
+use aes_gcm_siv::{AeadInOut, Aes256GcmSiv, KeyInit, Nonce};
 use keystow::operation::{Reply, list};
 use keystow::testing::{InMemoryServer, Store, hostile};
 use keystow::{
     AccountName, Client, ClientMessage, ClientPolicy, ClientSession, Exchange, Kind, KsfProfile, ServerMessage, Step,
     VaultPin, client,
 };
+use records::Records;
 use sha2::{Digest, Sha256};
 use support::{Comparison, IDENTITY, NOW, PASSWORD, World};
 
@@ -217,82 +218,28 @@ impl Verified {
     }
 }
 
-/// What each listed record needs at least.
-struct Records {
-    records: Vec<Record>,
-    /// Whether the two keys that serve all records are scheduled once, as in `src/`, or for each call.
-    once: bool,
-}
-
-struct Record {
-    /// `info` of the record key; the header is its end.
-    info: Vec<u8>,
-    header: Vec<u8>,
-    /// What the key ID is the hash of: a label, then the header.
-    named: Vec<u8>,
-    ciphertext: [u8; 32],
-    tag: Tag,
-}
-
-impl Record {
-    fn key(&self, prk: &Hkdf<Sha256>) -> [u8; 32] {
-        let mut key = [0; 32];
-        prk.expand(black_box(&self.info), &mut key).unwrap();
-        key
-    }
-}
-
-impl Records {
-    /// The headers are those of the replies. The 32 bytes under each are sealed again, since the vault key is not to be
-    /// had.
-    fn new(replies: &[Reply], once: bool) -> Self {
-        let secrets = replies.iter().flat_map(|reply| match reply {
-            Reply::List(list::Reply { secrets, .. }) => secrets.as_slice(),
-            _ => &[],
-        });
-        let record = |header: Vec<u8>| {
-            let (info, named) = ([&[0; 20], header.as_slice()].concat(), [&[0; 17], header.as_slice()].concat());
-            let mut record = Record { info, header, named, ciphertext: [9; 32], tag: Tag::default() };
-            let cipher = Aes256GcmSiv::new(&record.key(&prk()).into());
-            let buffer = record.ciphertext.as_mut_slice().into();
-            record.tag = cipher.encrypt_inout_detached(&Nonce::from([0; 12]), &record.header, buffer).unwrap();
-            record
-        };
-        Self { records: secrets.map(|secret| record(secret.header.to_bytes())).collect(), once }
-    }
-
-    /// Expand, open, SHA-256, HMAC.
-    fn run(&self) -> Duration {
-        let begin = Instant::now();
-        let keys = self.once.then(|| (prk(), mac()));
-        for record in &self.records {
-            let (prk, mac) = keys.clone().unwrap_or_else(|| (prk(), mac()));
-            let (cipher, mut secret) = (Aes256GcmSiv::new(&record.key(&prk).into()), record.ciphertext);
-            let (nonce, buffer) = (Nonce::from([0; 12]), black_box(secret.as_mut_slice()).into());
-            cipher.decrypt_inout_detached(&nonce, black_box(&record.header), buffer, &record.tag).unwrap();
-            let key_id = Sha256::digest(black_box(&record.named));
-            black_box(mac.chain_update(&key_id[..16]).finalize().into_bytes());
-        }
-        begin.elapsed()
-    }
-}
-
-fn prk() -> Hkdf<Sha256> {
-    Hkdf::from_prk(black_box(&KEY)).unwrap()
-}
-
-fn mac() -> Hmac<Sha256> {
-    Hmac::new_from_slice(black_box(&KEY)).unwrap()
+/// The primitives of as many records, under the headers of the replies.
+fn records(replies: &[Reply], once: bool) -> Records {
+    let secrets = replies.iter().flat_map(|reply| match reply {
+        Reply::List(list::Reply { secrets, .. }) => secrets.as_slice(),
+        _ => &[],
+    });
+    Records::new(secrets.map(|secret| secret.header.to_bytes()), once)
 }
 
 fn verify(name: &'static str, once: bool) -> Comparison<'static> {
     let mut verified = Verified::new();
-    let records = Records::new(&verified.replies, once);
-    assert_eq!(records.records.len(), LARGE);
+    let records = records(&verified.replies, once);
+    assert_eq!(records.len(), LARGE);
+    let primitives = move || {
+        let begin = Instant::now();
+        records.verify();
+        begin.elapsed()
+    };
     Comparison {
         name,
         ours: ("keystow", Box::new(move || verified.run())),
-        other: ("primitives", Box::new(move || records.run())),
+        other: ("primitives", Box::new(primitives)),
         at_most: Some(1.5),
         calls: 200,
     }
