@@ -112,7 +112,10 @@ impl Runs {
             let request = exchange.message().clone();
             let reply = self.world.server.answer(request.clone(), NOW).unwrap();
             let name = format!("{}{note}", self.name(&request));
-            self.crossed.push(Crossed { name, request, reply: reply.clone() });
+            // Of several alike, as the pages of a list, the first.
+            if self.crossed.iter().all(|crossed| crossed.name != name) {
+                self.crossed.push(Crossed { name, request, reply: reply.clone() });
+            }
             if let Some(outcome) = exchange.receive(reply).unwrap() {
                 return outcome.unwrap();
             }
@@ -220,10 +223,16 @@ fn message<M: Serialize + DeserializeOwned + Clone + PartialEq + 'static>(
     [encoded, decoded]
 }
 
-/// How keystow seals and opens what a frame carries: from a value to a message's bytes and back.
+/// From a value to a message's bytes.
+type Sealing<T> = Box<dyn FnMut(&T) -> Vec<u8>>;
+
+/// The way back.
+type Opening<T> = Box<dyn FnMut(&[u8]) -> T>;
+
+/// How keystow seals and opens what a frame carries.
 struct Framed<T> {
-    seal: Box<dyn FnMut(&T) -> Vec<u8>>,
-    open: Box<dyn FnMut(&[u8]) -> T>,
+    seal: Sealing<T>,
+    open: Opening<T>,
 }
 
 /// A request or reply to its message's bytes and back; `wrap` and `unwrap` make a message of a frame and a frame of a message.

@@ -126,8 +126,8 @@ fn key_of_a_batch(
         whole.world.forget();
         timed(|| whole.run()) / BATCH
     };
-    let other = (other, Box::new(move || timed(&run) / BATCH) as Box<dyn FnMut() -> Duration>);
-    Comparison { name, ours: ("keystow", Box::new(ours)), other, at_most, calls: 200 }
+    let theirs = move || timed(&run) / BATCH;
+    Comparison { name, ours: ("keystow", Box::new(ours)), other: (other, Box::new(theirs)), at_most, calls: 200 }
 }
 
 /// The keys of one account as a wallet derives them: a hardened child of the account's node and its public key's bytes. The
