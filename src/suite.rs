@@ -133,8 +133,10 @@ pub(crate) struct Prk(Box<Hkdf<Sha256>>);
 
 impl Prk {
     pub(crate) fn new(key: &Key) -> Result<Self, Error> {
-        let hkdf = Hkdf::from_prk(key.expose()).map_err(|_| CallerFault::TooLong { max: 32 })?;
-        Ok(Self(Box::new(hkdf)))
+        scrubbed::<HASHES, _>(|| {
+            let hkdf = Hkdf::from_prk(key.expose()).map_err(|_| CallerFault::TooLong { max: 32 })?;
+            Ok(Self(Box::new(hkdf)))
+        })
     }
 
     /// As [`expand`].
@@ -157,8 +159,10 @@ impl MacKey {
     /// # Errors
     /// [`CallerFault::TooLong`] in name only: HMAC takes a key of any length.
     pub(crate) fn new(key: &Key) -> Result<Self, Error> {
-        let mac = Hmac::new_from_slice(key.expose()).map_err(|_| CallerFault::TooLong { max: 32 })?;
-        Ok(Self(Box::new(mac)))
+        scrubbed::<HASHES, _>(|| {
+            let mac = Hmac::new_from_slice(key.expose()).map_err(|_| CallerFault::TooLong { max: 32 })?;
+            Ok(Self(Box::new(mac)))
+        })
     }
 
     /// HMAC-SHA-256 (RFC 2104) over the parts, one after the other.
