@@ -6,7 +6,7 @@
 //! ```sh
 //! cargo test --test rules -- --ignored --nocapture
 //! KEYSTOW_RULES="6 14" cargo test --test rules -- --ignored --nocapture    # those rules alone
-//! KEYSTOW_WITHOUT="the limit" cargo test --test rules -- --ignored --nocapture    # removals with this in their text
+//! KEYSTOW_WITHOUT="the limit|the pin" cargo test --test rules -- --ignored --nocapture    # removals with one of these in their text
 //! ```
 //!
 //! That is two tests: the named tests of each removal, and the attacks of the hostile kit (`testing::hostile`) that each lets
@@ -32,7 +32,7 @@ use std::time::Instant;
 
 use keystow::testing::hostile::{Attack, attacks};
 use mutate::{Scratch, broken};
-use table::{Named, Rule, Test};
+use table::{Named, Removal, Rule, Test};
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -57,7 +57,8 @@ fn chosen() -> Vec<Rule> {
     let without = std::env::var("KEYSTOW_WITHOUT").unwrap_or_default();
     let mut rules = rules();
     rules.retain(|rule| chosen.is_empty() || chosen.contains(&rule.number.as_str()));
-    rules.iter_mut().for_each(|rule| rule.removals.retain(|removal| removal.what.contains(&without)));
+    let is_chosen = |removal: &Removal| without.split('|').any(|part| removal.what.contains(part));
+    rules.iter_mut().for_each(|rule| rule.removals.retain(is_chosen));
     rules
 }
 
