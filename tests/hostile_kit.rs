@@ -27,9 +27,11 @@ fn deployment() -> Deployment {
     Deployment::new(IDENTITY, ServerPolicy::default())
 }
 
-/// Which attacks are played: all, or those of the rule that `tests/rules.rs` names.
+/// Which attacks are played: all, or those that `tests/rules.rs` names, one a line.
 fn chosen(attack: &Attack) -> bool {
-    std::env::var("KEYSTOW_KIT_RULE").map_or(true, |rule| rule == attack.rule.to_string())
+    let named = std::env::var("KEYSTOW_KIT_ATTACKS").unwrap_or_default();
+    let name = format!("{:?} {}", attack.target, attack.name);
+    named.is_empty() || named.lines().any(|line| line == name)
 }
 
 /// How many attacks the table has on this side.

@@ -6,9 +6,11 @@
 //! ```sh
 //! cargo test --test rules -- --ignored --nocapture
 //! KEYSTOW_RULES="6 14" cargo test --test rules -- --ignored --nocapture    # those rules alone
+//! KEYSTOW_WITHOUT="the limit|the pin" cargo test --test rules -- --ignored --nocapture    # removals with one of these in their text
 //! ```
 //!
-//! That is two tests: the named tests of each removal, and the hostile kit of `testing`, whose every attack some removal lets through.
+//! That is two tests: the named tests of each removal, and the attacks of the hostile kit (`testing::hostile`) that each lets
+//! through. With `KEYSTOW_KIT=all`, the second plays all attacks against each removal, and prints those that get through.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -28,9 +30,9 @@ use std::fs;
 use std::path::Path;
 use std::time::Instant;
 
-use keystow::testing::hostile::{Attack, Target, attacks};
+use keystow::testing::hostile::{Attack, attacks};
 use mutate::{Scratch, broken};
-use table::{Rule, Test};
+use table::{Named, Removal, Rule, Test};
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -48,11 +50,16 @@ fn numbers() -> BTreeSet<String> {
     rows.lines().map(first).filter(|number| number.parse::<u8>().is_ok()).collect()
 }
 
-/// The rules that the environment names, or all.
+/// The rules that the environment names, or all, with the removals that it names, or all.
 fn chosen() -> Vec<Rule> {
     let chosen = std::env::var("KEYSTOW_RULES").unwrap_or_default();
     let chosen: Vec<&str> = chosen.split_whitespace().collect();
-    rules().into_iter().filter(|rule| chosen.is_empty() || chosen.contains(&rule.number.as_str())).collect()
+    let without = std::env::var("KEYSTOW_WITHOUT").unwrap_or_default();
+    let mut rules = rules();
+    rules.retain(|rule| chosen.is_empty() || chosen.contains(&rule.number.as_str()));
+    let is_chosen = |removal: &Removal| without.split('|').any(|part| removal.what.contains(part));
+    rules.iter_mut().for_each(|rule| rule.removals.retain(is_chosen));
+    rules
 }
 
 /// Scratch space of the ignored test `name`.
@@ -133,37 +140,58 @@ fn every_rule_that_is_taken_out_makes_its_tests_fail() {
 }
 
 #[test]
-#[ignore = "builds the crate once for each removal, and plays the attacks of its rule: a quarter of an hour"]
-fn attacks_of_the_hostile_kit_get_through_where_a_check_of_their_rule_is_taken_out_but_for_those_listed() {
-    let (rules, scratch) = (chosen(), scratch("rules-kit"));
-    let of_chosen = |attack: &Attack| rules.iter().any(|rule| rule.number == attack.rule.to_string());
-    let mut waiting = attacks();
-    waiting.retain(of_chosen);
-    let sides = [Target::Server, Target::Client];
-    let tests = ["the_in_memory_server_repels_every_attack", "a_careful_client_repels_every_attack"]
-        .map(|name| Test { target: "hostile_kit".into(), name: name.into() });
-    for rule in rules.iter().filter(|rule| attacks().iter().any(|attack| attack.rule.to_string() == rule.number)) {
-        for removal in &rule.removals {
-            let printed = scratch.attack(removal, &rule.number, &tests).unwrap_or_else(|problem| {
-                println!("{} | without {}: {}", rule.number, removal.what, problem.lines().next().unwrap_or_default());
-                Vec::new()
-            });
-            for (target, printed) in sides.iter().zip(printed) {
-                let through = |attack: &Attack| printed.contains(&format!("check: {:?}", attack.name));
-                for attack in attacks().iter().filter(|attack| attack.target == *target && through(attack)) {
-                    println!("{} | {target:?} | {} | without {}", attack.rule, attack.name, removal.what);
-                    waiting.retain(|other| other != attack);
-                }
-            }
-        }
+fn every_attack_of_the_hostile_kit_has_a_removal_that_lets_it_through_or_a_reason() {
+    let known: BTreeSet<Named> = attacks().iter().map(named).collect();
+    let rules = rules();
+    let removals = rules.iter().flat_map(|rule| &rule.removals);
+    let lines: BTreeSet<Named> = removals.flat_map(|removal| removal.lets_through.clone()).collect();
+    let reasons = table::kit_reasons(root());
+    let reasoned: BTreeSet<Named> = reasons.iter().map(|row| row.attack.clone()).collect();
+    assert_eq!(reasoned.len(), reasons.len(), "an attack has one reason");
+    for row in &reasons {
+        let is_it = |attack: &Attack| named(attack) == row.attack && attack.rule.to_string() == row.rule;
+        assert!(attacks().iter().any(is_it), "rule {} has no attack {:?}", row.rule, row.attack);
+        assert!(!row.reason.trim().is_empty(), "{:?}: no reason", row.attack);
     }
-    let waiting: BTreeSet<String> = waiting.iter().map(row).collect();
-    let known = include_str!("rules/unshown.list").lines();
-    let known: BTreeSet<String> = known.filter(|line| !line.starts_with('#')).map(ToString::to_string).collect();
-    let asked: BTreeSet<String> = attacks().iter().filter(|attack| of_chosen(attack)).map(row).collect();
-    assert_eq!(waiting, known.intersection(&asked).cloned().collect(), "tests/rules/unshown.list has them");
+    assert_eq!(lines.difference(&known).collect::<Vec<_>>(), Vec::<&Named>::new(), "no such attacks");
+    assert_eq!(lines.intersection(&reasoned).collect::<Vec<_>>(), Vec::<&Named>::new(), "a removal and a reason");
+    let shown: BTreeSet<Named> = lines.union(&reasoned).cloned().collect();
+    assert_eq!(known.difference(&shown).collect::<Vec<_>>(), Vec::<&Named>::new(), "neither a removal nor a reason");
 }
 
-fn row(attack: &Attack) -> String {
-    format!("{} | {:?} | {}", attack.rule, attack.target, attack.name)
+#[test]
+#[ignore = "builds the crate once for each removal, and plays the attacks that it lets through: a quarter of an hour"]
+fn attacks_of_the_hostile_kit_get_through_where_what_stops_them_is_taken_out() {
+    let (scratch, started) = (scratch("rules-kit"), Instant::now());
+    let all = std::env::var("KEYSTOW_KIT").is_ok_and(|kit| kit == "all");
+    let (mut count, mut repelled) = (0, Vec::new());
+    for rule in chosen() {
+        for removal in rule.removals.iter().filter(|removal| all || !removal.lets_through.is_empty()) {
+            let place = format!("rule {}, without {}", rule.number, removal.what);
+            println!("{:>5} | without {}", rule.number, removal.what);
+            let played = if all { &[][..] } else { &removal.lets_through };
+            let printed = scratch.attack(removal, played).unwrap_or_else(|problem| {
+                println!("      |   {}", problem.lines().next().unwrap_or_default());
+                Vec::new()
+            });
+            let got_through = |attack: &Named| {
+                let failure = format!("check: {:?}, problem: ", attack.name);
+                printed.iter().any(|(target, printed)| *target == attack.target && printed.contains(&failure))
+            };
+            for attack in attacks().iter().map(named).filter(got_through) {
+                println!("      |   lets through: {} {}", attack.target, attack.name);
+            }
+            for attack in removal.lets_through.iter().filter(|attack| !got_through(attack)) {
+                println!("      |   REPELLED: {} {}", attack.target, attack.name);
+                repelled.push(format!("{place}: {} {}", attack.target, attack.name));
+            }
+            count += removal.lets_through.len();
+        }
+    }
+    println!("{count} attacks, {} repelled, {:.0} s", repelled.len(), started.elapsed().as_secs_f32());
+    assert!(repelled.is_empty(), "{}", repelled.join("\n"));
+}
+
+fn named(attack: &Attack) -> Named {
+    Named { target: format!("{:?}", attack.target), name: attack.name.to_string() }
 }

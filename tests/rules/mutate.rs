@@ -8,10 +8,17 @@ use std::process::{Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use crate::table::{Edit, Removal, Rule, Test};
+use crate::table::{Edit, Named, Removal, Rule, Test};
 
 /// How long a target's named tests may take: without a rule, some things don't end.
 const LIMIT: Duration = Duration::from_secs(120);
+
+/// Under this name `tests/hostile_kit.rs` is told which attacks to play.
+const KIT_ATTACKS: &str = "KEYSTOW_KIT_ATTACKS";
+
+/// Its tests that play all attacks on a target, or those that are named.
+const KIT_TESTS: [(&str, &str); 2] =
+    [("Server", "the_in_memory_server_repels_every_attack"), ("Client", "a_careful_client_repels_every_attack")];
 
 /// A copy of the crate with a build folder of its own. (In the crate's own build folder, cargo takes the copy for the crate.)
 pub(crate) struct Scratch {
@@ -47,18 +54,24 @@ impl Scratch {
         }
     }
 
-    /// Takes a check out and gives what each of these tests of the hostile kit then prints: the attacks that get through are
-    /// named in it.
+    /// Takes a check out, plays these attacks of the hostile kit, or all if there are none, and gives what each side's test then
+    /// prints: the attacks that get through are named in it.
     ///
     /// # Errors
     /// It doesn't compile, or doesn't end.
-    pub(crate) fn attack(&self, removal: &Removal, rule: &str, tests: &[Test]) -> Result<Vec<String>, String> {
+    pub(crate) fn attack(&self, removal: &Removal, attacks: &[Named]) -> Result<Vec<(&'static str, String)>, String> {
+        let names: Vec<String> = attacks.iter().map(|attack| format!("{} {}", attack.target, attack.name)).collect();
+        let environment = [(KIT_ATTACKS, names.join("\n"))];
         self.without(removal, || {
-            let programs = self.build(tests.iter().map(|test| test.target.as_str()))?;
-            tests
-                .iter()
-                .map(|test| self.run_with(&programs[&test.target], &[test], &[("KEYSTOW_KIT_RULE", rule)]))
-                .collect()
+            let programs = self.build(["hostile_kit"].into_iter())?;
+            let play = |(target, test): (&'static str, &str)| {
+                let test = Test { target: "hostile_kit".to_string(), name: test.to_string() };
+                Ok((target, self.run_with(&programs[&test.target], &[&test], &environment)?))
+            };
+            let asked = |(target, _): &(&str, &str)| {
+                attacks.is_empty() || attacks.iter().any(|attack| attack.target == *target)
+            };
+            KIT_TESTS.into_iter().filter(asked).map(play).collect()
         })
     }
 
@@ -123,12 +136,12 @@ impl Scratch {
         self.run_with(program, tests, &[])
     }
 
-    fn run_with(&self, program: &Path, tests: &[&Test], environment: &[(&str, &str)]) -> Result<String, String> {
+    fn run_with(&self, program: &Path, tests: &[&Test], environment: &[(&str, String)]) -> Result<String, String> {
         let printed = self.build.join("printed.txt");
         let mut command = Command::new(program);
         command.current_dir(&self.tree).arg("--exact").args(tests.iter().map(|test| &test.name));
         command
-            .envs(environment.iter().copied())
+            .envs(environment.iter().map(|(name, value)| (name, value)))
             .env("RUST_BACKTRACE", "0")
             .stdout(File::create(&printed).unwrap())
             .stderr(Stdio::null());

@@ -10,11 +10,13 @@
 //! - if sealed.header.key_id() != key_id {
 //! + if false {
 //! fails: hostile_server rule_1_another_secret_is_not_taken_for_the_one_that_was_asked_for
+//! lets through: Client another secret in place of the one that was asked for
 //! ```
 //!
 //! The lines after `- ` are the text to find, which the file has exactly once, and those after `+ `, if any, stand in its place.
-//! An entry may have several edits, of several files, and several tests. `reason:` says why a rule, or a part of it, has
-//! nothing to take out.
+//! An entry may have several edits, of several files, and several tests. `lets through:` names an attack of the hostile kit
+//! (`testing::hostile`) that then gets through, by its target and its name. `reason:` says why a rule, or a part of it, has
+//! nothing to take out; `kit-reasons.list` says it of the kit's attacks, in lines `rule | target | name | reason`.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -33,6 +35,7 @@ pub(crate) struct Removal {
     pub(crate) what: String,
     pub(crate) edits: Vec<Edit>,
     pub(crate) fails: Vec<Test>,
+    pub(crate) lets_through: Vec<Named>,
 }
 
 #[derive(Debug, Default)]
@@ -49,12 +52,41 @@ pub(crate) struct Test {
     pub(crate) name: String,
 }
 
+/// An attack of the hostile kit by its target (`Server` or `Client`) and its name.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Named {
+    pub(crate) target: String,
+    pub(crate) name: String,
+}
+
+/// An attack of the hostile kit that no check of the crate stops, and what stops it instead.
+pub(crate) struct KitReason {
+    pub(crate) rule: String,
+    pub(crate) attack: Named,
+    pub(crate) reason: String,
+}
+
 /// All rules, in the order of their files' names.
 pub(crate) fn read(root: &Path) -> Vec<Rule> {
     let entries = fs::read_dir(root.join("tests/rules")).unwrap().map(|entry| entry.unwrap().path());
     let mut files: Vec<PathBuf> = entries.filter(|path| path.extension().is_some_and(|end| end == "txt")).collect();
     files.sort();
     files.iter().map(|path| parse(&fs::read_to_string(path).unwrap(), &path.display().to_string())).collect()
+}
+
+/// The attacks without a removal, and why.
+pub(crate) fn kit_reasons(root: &Path) -> Vec<KitReason> {
+    let text = fs::read_to_string(root.join("tests/rules/kit-reasons.list")).unwrap();
+    let rows = text.lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
+    let parse = |row: &str| match row.splitn(4, " | ").collect::<Vec<_>>()[..] {
+        [rule, target, name, reason] => KitReason {
+            rule: rule.to_string(),
+            attack: Named { target: target.to_string(), name: name.to_string() },
+            reason: reason.to_string(),
+        },
+        _ => panic!("kit-reasons.list: {row}: not `rule | target | name | reason`"),
+    };
+    rows.map(parse).collect()
 }
 
 fn parse(text: &str, path: &str) -> Rule {
@@ -74,6 +106,12 @@ fn parse(text: &str, path: &str) -> Rule {
             "fails:" => {
                 let (target, name) = rest.split_once(' ').unwrap_or_else(|| panic!("{place}: not `target test`"));
                 removal.unwrap().fails.push(Test { target: target.to_string(), name: name.to_string() });
+            }
+            "lets" => {
+                let named = rest.strip_prefix("through: ").and_then(|rest| rest.split_once(' '));
+                let (target, name) = named.unwrap_or_else(|| panic!("{place}: not `lets through: target attack`"));
+                let named = Named { target: target.to_string(), name: name.to_string() };
+                removal.unwrap().lets_through.push(named);
             }
             "-" => {
                 let edits = &mut removal.unwrap().edits;

@@ -61,8 +61,8 @@ fn each_message(scene: &mut Scene<'_>, lie: &mut Lie<'_>) -> Verdict {
 }
 
 fn bit_flipped(scene: &mut Scene<'_>) -> Verdict {
-    // Version, kind, session ID, contents, end.
-    for (place, bits) in [(0, 2), (1, 1), (9, 1), (50, 4), (usize::MAX, 0x80)] {
+    // Version, kind, session ID, contents (a registration's begin with the user ID), end.
+    for (place, bits) in [(0, 2), (1, 1), (9, 1), (25, 1), (50, 4), (usize::MAX, 0x80)] {
         each_message(scene, &mut |world, bytes| {
             let answer = world.honest(bytes)?;
             Some(flipped(&answer, place.min(answer.len().saturating_sub(1)), bits))
@@ -171,9 +171,10 @@ fn other_session(scene: &mut Scene<'_>) -> Verdict {
     })
 }
 
-/// The right reply, sealed for the next request.
+/// The right reply, sealed for the next request; then an earlier answer, as it was.
 fn other_number(scene: &mut Scene<'_>) -> Verdict {
-    each_message(scene, &mut |world, bytes| next_number(world, bytes))
+    each_message(scene, &mut |world, bytes| next_number(world, bytes))?;
+    each_message(scene, &mut |world, _| world.last.clone()?.encode().ok())
 }
 
 fn next_number(world: &mut World, bytes: &[u8]) -> Option<Vec<u8>> {

@@ -1,7 +1,7 @@
 //! A program under attack: what it is asked, and how what it shows is judged.
 
 use alloc::boxed::Box;
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
@@ -173,6 +173,13 @@ impl<'a> Scene<'a> {
     pub(super) fn key_id(&mut self, place: usize) -> Verdict<KeyId> {
         let truth = self.truth()?;
         truth.keys().nth(place).copied().map_or_else(|| fail("there are too few secrets"), Ok)
+    }
+
+    /// No two secrets may be the same.
+    pub(super) fn all_differ(&mut self) -> Verdict {
+        let truth = self.truth()?;
+        let secrets: BTreeSet<&Vec<u8>> = truth.values().map(|(_, secret)| secret).collect();
+        ensure(secrets.len() == truth.len(), "two secrets are the same")
     }
 
     pub(super) fn user_id(&mut self) -> Verdict<UserId> {
