@@ -4,16 +4,17 @@
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_big_array::BigArray;
 
 use crate::codec::{decode, decode_body, encode, encode_body};
 use crate::error::{Error, PeerFault, Refusal};
 use crate::head::SealedHead;
 use crate::id::{AccountName, SessionId, UserId};
-use crate::secret::{HASHES, Key, Secret, scrubbed};
+use crate::secret::{HASHES, Secret, scrubbed};
 use crate::suite::opaque::{Blinded, Evaluated, Ke1, Ke2, Ke3, LongKey, Upload};
-use crate::suite::{KsfProfile, VERSION, expand_key, label, open, seal, sha256};
+use crate::suite::{KsfProfile, VERSION, expand, label, open, seal, sha256};
 
 /// A message from the client to the server. The variant's position is its number on the wire: append only.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -216,29 +217,24 @@ pub(crate) enum Direction {
     ServerToClient,
 }
 
-/// The two keys of an open session, one per direction, kept raw: an expanded AES-256-GCM-SIV key takes 480 bytes.
-#[derive(Serialize, Deserialize)]
-pub(crate) struct FrameKeys {
-    #[serde(with = "crate::secret::exposed")]
-    client_to_server: Key,
-    #[serde(with = "crate::secret::exposed")]
-    server_to_client: Key,
-}
+/// The two keys of an open session, from client to server and back, in one allocation. They are kept raw: an expanded
+/// AES-256-GCM-SIV key takes 480 bytes.
+pub(crate) struct FrameKeys(Secret<[[u8; 32]; 2]>);
 
 impl FrameKeys {
     pub(crate) fn derive(session_key: &LongKey) -> Result<Self, Error> {
-        scrubbed::<HASHES, _>(|| {
-            Ok(Self {
-                client_to_server: expand_key(session_key.expose(), label::CLIENT_TO_SERVER, &[])?,
-                server_to_client: expand_key(session_key.expose(), label::SERVER_TO_CLIENT, &[])?,
-            })
-        })
+        let keys = |[to_server, to_client]: &mut [[u8; 32]; 2]| {
+            expand(session_key.expose(), label::CLIENT_TO_SERVER, &[], to_server)?;
+            expand(session_key.expose(), label::SERVER_TO_CLIENT, &[], to_client)
+        };
+        scrubbed::<HASHES, _>(|| Ok(Self(Secret::<[[u8; 32]; 2]>::try_write(keys)?)))
     }
 
-    fn key(&self, direction: Direction) -> &Secret<[u8; 32]> {
+    fn key(&self, direction: Direction) -> &[u8; 32] {
+        let [to_server, to_client] = self.0.expose();
         match direction {
-            Direction::ClientToServer => &self.client_to_server,
-            Direction::ServerToClient => &self.server_to_client,
+            Direction::ClientToServer => to_server,
+            Direction::ServerToClient => to_client,
         }
     }
 
@@ -251,7 +247,7 @@ impl FrameKeys {
         body: &T,
     ) -> Result<Frame, Error> {
         let (nonce, aad) = frame_nonce_and_aad(direction, sequence);
-        let sealed = seal(self.key(direction).expose(), nonce, &aad, encode_body(body)?)?;
+        let sealed = seal(self.key(direction), nonce, &aad, encode_body(body)?)?;
         Ok(Frame { session_id, sequence, sealed })
     }
 
@@ -262,8 +258,29 @@ impl FrameKeys {
         frame: Frame,
     ) -> Result<T, Error> {
         let (nonce, aad) = frame_nonce_and_aad(direction, frame.sequence);
-        let body = open(self.key(direction).expose(), nonce, &aad, frame.sealed)?;
+        let body = open(self.key(direction), nonce, &aad, frame.sealed)?;
         Ok(decode_body(&body)?)
+    }
+}
+
+// Inside of a session that is sealed to be kept elsewhere, as `crate::secret::exposed`: one key after the other.
+impl Serialize for FrameKeys {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        Serialize::serialize(&self.0.expose().each_ref().map(|key| serde_bytes::Bytes::new(key)), serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for FrameKeys {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let bytes: [&[u8]; 2] = Deserialize::deserialize(deserializer)?;
+        let copy = |keys: &mut [[u8; 32]; 2]| {
+            keys.iter_mut().zip(bytes).try_for_each(|(key, bytes)| {
+                key.copy_from_slice(<&[u8; 32]>::try_from(bytes)?);
+                Ok(())
+            })
+        };
+        let wrong = |_: core::array::TryFromSliceError| D::Error::custom("a key of another length");
+        Ok(Self(Secret::<[[u8; 32]; 2]>::try_write(copy).map_err(wrong)?))
     }
 }
 

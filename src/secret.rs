@@ -42,6 +42,20 @@ impl<const N: usize> Secret<[u8; N]> {
     }
 }
 
+impl<const N: usize, const M: usize> Secret<[[u8; N]; M]> {
+    /// As for a single one.
+    pub(crate) fn try_write<E>(write: impl FnOnce(&mut [[u8; N]; M]) -> Result<(), E>) -> Result<Self, E> {
+        let mut secret = Self(Box::new([[0; N]; M]));
+        write(&mut secret.0)?;
+        Ok(secret)
+    }
+
+    /// The bytes of each.
+    pub(crate) fn expose(&self) -> &[[u8; N]; M] {
+        &self.0
+    }
+}
+
 impl Secret<[u8]> {
     /// Allocates `len` zero bytes on the heap and lets `write` fill them in place.
     pub(crate) fn try_write_slice<E>(len: usize, write: impl FnOnce(&mut [u8]) -> Result<(), E>) -> Result<Self, E> {
@@ -140,7 +154,7 @@ pub(crate) mod exposed {
         deserializer: D,
     ) -> Result<Secret<[u8; N]>, D::Error> {
         let bytes = <&[u8]>::deserialize(deserializer)?;
-        Secret::try_write(|secret| {
+        Secret::<[u8; N]>::try_write(|secret| {
             let bytes: &[u8; N] = bytes.try_into().map_err(|_| D::Error::custom("a key of another length"))?;
             secret.copy_from_slice(bytes);
             Ok(())
