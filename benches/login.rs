@@ -252,8 +252,25 @@ fn beside_argon2() -> Comparison<'static> {
     }
 }
 
+/// The same, lanes on all threads beside lanes on one: the feature's gain.
+#[cfg(feature = "parallel")]
+fn in_parallel() -> Comparison<'static> {
+    let (mut world, mut alone) =
+        (World::with_profile(1, KsfProfile::RECOMMENDED), World::with_profile(1, KsfProfile::RECOMMENDED));
+    let one = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
+    Comparison {
+        name: "login, client, 64 MiB, 3 passes, 4 lanes",
+        ours: ("all threads", Box::new(move || log_in(&mut world).part(Part::ClientToSession))),
+        other: ("one thread", Box::new(move || one.install(|| log_in(&mut alone).part(Part::ClientToSession)))),
+        at_most: None,
+        calls: 20,
+    }
+}
+
 fn main() {
     let comparisons = &mut [
+        #[cfg(feature = "parallel")]
+        in_parallel(),
         beside_opaque_ke("login, server", Part::Server, Some(1.02)),
         beside_opaque_ke("login with its heads, server", Part::ServerWithHeads, None),
         beside_opaque_ke("login up to KE3, client, cheap profile", Part::Client, None),

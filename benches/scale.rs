@@ -10,8 +10,9 @@
 //! themselves, taken off, and printed on a line of their own. The three sizes are called by turns, and a ratio is the median
 //! over the turns. What is touched is drawn in a random order that is always the same: at 100,000 it is in no cache.
 //!
-//! The sessions are opened first, in a process that has done nothing else: what they add to its resident memory is what they
-//! take, with all that the allocator adds.
+//! The memory of sessions is measured in processes of their own, which do nothing else: what they add to its resident memory
+//! is what they take, with all that the allocator adds. Once as a login leaves them, which keeps the vault's newest head for a
+//! repeat, and once after a small request.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -342,6 +343,9 @@ enum Ready {
     Retrieval,
 }
 
+/// KE3 was a session's first message, the request for heads its second.
+const FIRST_SEQUENCE: u64 = 3;
+
 /// So many open sessions of one account.
 struct Sessions {
     world: World,
@@ -360,31 +364,37 @@ struct Resident {
 }
 
 impl Sessions {
-    /// Opens them through whole logins; says what they have added to the process.
-    fn new(count: usize) -> (Self, Option<Resident>) {
+    /// Opens them through whole logins; says what they have added to the process. With `used`, each has answered a small
+    /// request since.
+    fn new(count: usize, used: bool) -> (Self, Option<Resident>) {
         let mut world = World::new(3);
         register(&mut world, &person(0));
         let mut session = world.log_in(&person(0));
         let key_id = world.store(&mut session, &[Kind::Bytes(32)])[0];
         // Until the allocator has what a login takes and gives back.
-        (0..100).for_each(|_| _ = Self::open(&mut world));
+        (0..100).for_each(|_| _ = Self::open(&mut world, used));
         world.sessions = HashMap::with_capacity(count);
         let mut order = Vec::with_capacity(count);
         order.resize(count, SessionId::from_bytes([1; 16]));
 
         let before = resident();
-        order.iter_mut().for_each(|session_id| *session_id = Self::open(&mut world));
+        order.iter_mut().for_each(|session_id| *session_id = Self::open(&mut world, used));
         let bytes = before.and_then(|before| Some(resident()?.saturating_sub(before)));
 
         let resident = bytes.map(|bytes| Resident { count, bytes, slots: slots(world.sessions.capacity()) });
         let order = shuffled(&mut world.rng, count).into_iter().map(|i| order[i]).collect();
-        // KE3 was the session's first, the request for heads its second.
         let (ready, requests) = (Ready::Status, VecDeque::new());
-        (Self { world, key_id, order, ready, requests, next_sequence: 3 }, resident)
+        (Self { world, key_id, order, ready, requests, next_sequence: FIRST_SEQUENCE + u64::from(used) }, resident)
     }
 
-    fn open(world: &mut World) -> SessionId {
+    fn open(world: &mut World, used: bool) -> SessionId {
         let session_id = world.log_in(&person(0)).session_id();
+        if used {
+            let body = postcard::to_allocvec(&Request::Status(status::Request {})).unwrap();
+            let session = &world.sessions[&session_id];
+            let request = hostile::request_bytes(session, session_id, FIRST_SEQUENCE, &body).unwrap().encode().unwrap();
+            world.serve(&request);
+        }
         world.store.forget(0);
         session_id
     }
@@ -448,7 +458,6 @@ impl Resident {
         let slot = size_of::<(SessionId, ServerSession)>() + 1;
         let (all, map, inline) = (bytes.div_ceil(count), (slots * slot).div_ceil(count), size_of::<ServerSession>());
         let alone = (all + inline).saturating_sub(map);
-        println!("{count} open sessions, by resident memory:");
         println!(
             "  all in, inline ({inline}) and on the heap: {alone} bytes each, target {SESSION}: {}",
             verdict(alone <= SESSION)
@@ -546,12 +555,22 @@ impl Row {
     }
 }
 
+/// Prints what the sessions of the largest size take, in a process that has done nothing else.
+fn weigh(used: bool) {
+    if let (_, Some(resident)) = Sessions::new(SIZES[2], used) {
+        resident.print();
+    }
+}
+
+const WEIGH: [(&str, &str, bool); 2] =
+    [("--weigh=logged-in", "as a login leaves them", false), ("--weigh=used", "after a small request", true)];
+
 fn main() {
-    let [small, middle, large] = if is_measured() && !asked_for("--quick") { SIZES } else { QUICK_SIZES };
-    // The most first: their memory is measured in a process that has done nothing else.
-    let (many, resident) = Sessions::new(large);
-    let [few, some] = [small, middle].map(|count| Sessions::new(count).0);
-    let mut scales = [(small, few), (middle, some), (large, many)].map(Scale::new);
+    if let Some((_, _, used)) = WEIGH.iter().find(|(argument, ..)| asked_for(argument)) {
+        return weigh(*used);
+    }
+    let sizes = if is_measured() && !asked_for("--quick") { SIZES } else { QUICK_SIZES };
+    let mut scales = sizes.map(|count| Scale::new((count, Sessions::new(count, false).0)));
 
     let mut criterion = Criterion::default().configure_from_args();
     ROWS.iter().for_each(|row| row.bench(&mut criterion, &mut scales));
@@ -559,7 +578,12 @@ fn main() {
     if is_measured() {
         ROWS.iter().for_each(|row| row.print(&mut scales));
         scales.iter().for_each(Scale::print_bytes);
-        // Memory comes in pages of 4 KiB, and in what earlier work has left over: a thousand sessions say nothing.
-        resident.iter().filter(|resident| resident.count >= SIZES[2]).for_each(Resident::print);
+    }
+    if sizes == SIZES {
+        for (argument, state, _) in WEIGH {
+            println!("{} open sessions {state}, by resident memory:", SIZES[2]);
+            let weighed = std::process::Command::new(std::env::current_exe().unwrap()).arg(argument).status();
+            assert!(weighed.unwrap().success());
+        }
     }
 }
