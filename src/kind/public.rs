@@ -53,34 +53,33 @@ const TOGETHER: usize = 16;
 /// The public component of each secret, as [`Kind::public`] computes it. Points of secp256k1 share the inversion that makes
 /// them affine, an eighth of the work of one alone.
 pub(crate) fn publics(secrets: &[(Kind, &[u8])]) -> Vec<Result<Option<PublicComponent>, Error>> {
-    let alone = |(kind, secret): &(Kind, &[u8])| kind.public(secret);
     let mut publics = Vec::with_capacity(secrets.len());
     for secrets in secrets.chunks(TOGETHER) {
-        match secrets {
-            [secret] => publics.push(alone(secret)),
-            secrets if secrets.iter().all(|(kind, _)| *kind == Kind::Secp256k1) => {
-                publics.extend(scrubbed::<K256, _>(|| together(secrets)));
-            }
-            secrets => publics.extend(secrets.iter().map(alone)),
+        if secrets.iter().filter(|(kind, _)| *kind == Kind::Secp256k1).count() > 1 {
+            publics.extend(scrubbed::<K256, _>(|| together(secrets)));
+        } else {
+            publics.extend(secrets.iter().map(|(kind, secret)| kind.public(secret)));
         }
     }
     publics
 }
 
-/// [`Kind::public`] for up to 16 keys of secp256k1.
+/// [`publics`] of up to 16 secrets. No key is kept in a list: a free place in one takes along what lay on the stack.
 fn together(secrets: &[(Kind, &[u8])]) -> Vec<Result<Option<PublicComponent>, Error>> {
-    let keys: Vec<_> = secrets.iter().map(|(_, secret)| k256::SecretKey::from_slice(secret)).collect();
-    // In the place of what is no key, the generator: it isn't given to anybody.
-    let mut points = [ProjectivePoint::GENERATOR; TOGETHER];
-    for (point, key) in points.iter_mut().zip(&keys) {
-        if let Ok(key) = key {
-            *point = ProjectivePoint::mul_by_generator(&key.to_nonzero_scalar());
+    // In the place of what is no key of secp256k1, the generator: it isn't given to anybody.
+    let (mut points, mut multiplied) = ([ProjectivePoint::GENERATOR; TOGETHER], [false; TOGETHER]);
+    for ((kind, secret), (point, multiplied)) in secrets.iter().zip(points.iter_mut().zip(&mut multiplied)) {
+        if *kind == Kind::Secp256k1
+            && let Ok(key) = k256::SecretKey::from_slice(secret)
+        {
+            (*point, *multiplied) = (ProjectivePoint::mul_by_generator(&key.to_nonzero_scalar()), true);
         }
     }
     let affine = ProjectivePoint::batch_normalize(&points);
-    let public =
-        |(key, point): (&Result<_, _>, &_)| key.as_ref().map_or(Err(BAD.into()), |_| compressed(point).map(Some));
-    keys.iter().zip(&affine).map(public).collect()
+    let public = |((kind, secret), (point, multiplied)): (&(Kind, &[u8]), (_, _))| {
+        if multiplied { compressed(point).map(Some) } else { kind.public(secret) }
+    };
+    secrets.iter().zip(affine.iter().zip(multiplied)).map(public).collect()
 }
 
 /// The part of a secret that anybody may know: a public key. `Display` writes it in hexadecimal.

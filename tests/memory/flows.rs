@@ -16,7 +16,9 @@ use super::support::{IDENTITY, NOW, client, rng};
 pub(crate) const PASSWORD: &str = "a pass phrase that is nowhere else 7391";
 pub(crate) const NEW_PASSWORD: &str = "quite another of them, as long 28645";
 pub(crate) const WRONG_PASSWORD: &str = "what somebody else tries: 53017 of 9";
-pub(crate) const KINDS: [Kind; 4] = [Kind::Bytes(64), Kind::Bytes(1_000), Kind::Secp256k1, Kind::Ed25519];
+/// Two keys of secp256k1: their public components are computed together.
+pub(crate) const KINDS: [Kind; 5] =
+    [Kind::Bytes(64), Kind::Bytes(1_000), Kind::Secp256k1, Kind::Ed25519, Kind::Secp256k1];
 
 /// Where a server's sessions are between two messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
