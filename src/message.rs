@@ -263,7 +263,8 @@ impl FrameKeys {
     }
 }
 
-// Inside of a session that is sealed to be kept elsewhere, as `crate::secret::exposed`: one key after the other.
+// Inside of a session that is sealed to be kept elsewhere, as `crate::secret::exposed`: one key after the other. `postcard`
+// writes a list of two as it does a structure of two.
 impl Serialize for FrameKeys {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         Serialize::serialize(&self.0.expose().each_ref().map(|key| serde_bytes::Bytes::new(key)), serializer)

@@ -102,7 +102,8 @@ impl Vault {
             })?;
             Ok((*kind, secret))
         };
-        PlainSecret::generated((0..).zip(kinds).map(draw).collect::<Result<_, Error>>()?)
+        let secrets = scrubbed::<HASHES, _>(|| (0..).zip(kinds).map(draw).collect::<Result<_, Error>>())?;
+        PlainSecret::generated(secrets)
     }
 
     /// Composes the header of each secret, which commits to it and has its index, and seals it under a key of its own.

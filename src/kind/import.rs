@@ -109,7 +109,7 @@ impl PlainSecret {
     }
 
     fn secp256k1(key: k256::SecretKey) -> Result<Self, Error> {
-        Self::raw(Kind::Secp256k1, *Zeroizing::new(key.to_bytes()))
+        Self::raw(Kind::Secp256k1, Zeroizing::new(key.to_bytes()).as_slice())
     }
 
     fn ed25519(key: &ed25519_dalek::SigningKey) -> Result<Self, Error> {
