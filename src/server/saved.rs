@@ -7,6 +7,7 @@
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::fmt;
+use core::num::NonZeroU64;
 
 use rand_core::CryptoRng;
 
@@ -112,8 +113,8 @@ impl ServerSession {
         let expires = self.deadline(asked, endings.next.as_ref().unwrap_or(&self.kept.state));
         let last: Option<&Last> = None;
         let saved = (&self.kept, last, Some((asked, endings)));
-        let sealed = key.seal(session_id, self.version.saturating_add(1), &saved)?;
-        Ok(Some(Advance { session_id, from: self.version, sealed, expires }))
+        let sealed = key.seal(session_id, self.version().saturating_add(1), &saved)?;
+        Ok(Some(Advance { session_id, from: self.version(), sealed, expires }))
     }
 
     /// When a session in this state can be purged: when it answers no new request, and a while later, for repeats and for
@@ -136,10 +137,11 @@ impl ServerSession {
     /// # Errors
     /// None in practice.
     pub fn export(self, key: &FleetKey) -> Result<Option<(SessionId, StoredSession)>, Error> {
-        let Some(session_id) = self.id else { return Ok(None) };
+        let Some((session_id, version)) = self.taken else { return Ok(None) };
         let step: Option<(&Asked, &Endings)> = None;
-        let sealed = key.seal(session_id, self.version, &(&self.kept, &self.last, step))?.into_vec();
-        Ok(Some((session_id, StoredSession { version: self.version, sealed, resolution: Vec::new() })))
+        let version = version.get();
+        let sealed = key.seal(session_id, version, &(&self.kept, &self.last, step))?.into_vec();
+        Ok(Some((session_id, StoredSession { version, sealed, resolution: Vec::new() })))
     }
 }
 
@@ -169,15 +171,16 @@ impl Server {
     ) -> Result<ServerSession, Error> {
         let StoredSession { version, sealed, resolution } = stored;
         let (kept, last, step) = key.open(session_id, *version, sealed)?;
-        let server = self.clone();
-        let Some(step) = step else {
-            return Ok(ServerSession { server, id: Some(session_id), version: *version, kept, last });
+        let session = |version: u64| {
+            let taken = NonZeroU64::new(version).map(|version| (session_id, version));
+            ServerSession { server: self.clone(), taken, kept, last }
         };
+        let Some(step) = step else { return Ok(session(*version)) };
         let fault = |problem| Error::stored(RecordName::Session(session_id), problem);
         let resolution: Resolution = decode(resolution).map_err(|_| fault("has no outcome"))?;
         // The session before the step; taking the step in makes it the stored version.
         let before = version.checked_sub(1).ok_or_else(|| fault("has no version"))?;
-        let mut session = ServerSession { server, id: Some(session_id), version: before, kept, last };
+        let mut session = session(before);
         session.take_in(session_id, *step, resolution)?;
         Ok(session)
     }

@@ -2,6 +2,7 @@
 
 use alloc::boxed::Box;
 use core::fmt;
+use core::num::NonZeroU64;
 
 use serde::{Deserialize, Serialize};
 
@@ -23,9 +24,8 @@ use crate::suite::Draw;
 /// send*; a step that is dropped leaves the session as it was.
 pub struct ServerSession {
     pub(super) server: Server,
-    pub(super) id: Option<SessionId>,
-    /// How many steps it has taken.
-    pub(super) version: u64,
+    /// Which session it is, and how many steps it has taken: none before its first.
+    pub(super) taken: Option<(SessionId, NonZeroU64)>,
     pub(super) kept: Kept,
     pub(super) last: Option<Last>,
 }
@@ -95,7 +95,16 @@ impl Open {
 
 impl ServerSession {
     pub(super) fn new(server: Server, seed: Key) -> Self {
-        Self { server, id: None, version: 0, kept: Kept { seed, state: State::New }, last: None }
+        Self { server, taken: None, kept: Kept { seed, state: State::New }, last: None }
+    }
+
+    pub(super) fn id(&self) -> Option<SessionId> {
+        self.taken.map(|(id, _)| id)
+    }
+
+    /// How many steps it has taken.
+    pub(super) fn version(&self) -> u64 {
+        self.taken.map_or(0, |(_, version)| version.get())
     }
 
     /// The user that is logged in, if one is.
@@ -141,7 +150,7 @@ impl ServerSession {
     /// to send.
     pub fn receive(&mut self, message: ClientMessage, now: Timestamp) -> Result<Step<'_>, Error> {
         let session_id = message.session_id()?;
-        if self.id.is_some_and(|id| id != session_id) {
+        if self.id().is_some_and(|id| id != session_id) {
             return Err(PeerFault::WrongSession.into());
         }
         match message {
@@ -264,6 +273,6 @@ impl fmt::Debug for ServerSession {
             State::Open(open) if !open.ended => "open",
             State::Open(_) | State::Ended => "ended",
         };
-        f.debug_struct("ServerSession").field("id", &self.id).field("state", &state).finish_non_exhaustive()
+        f.debug_struct("ServerSession").field("id", &self.id()).field("state", &state).finish_non_exhaustive()
     }
 }

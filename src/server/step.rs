@@ -4,6 +4,7 @@
 
 use alloc::boxed::Box;
 use core::fmt;
+use core::num::NonZeroU64;
 
 use serde::{Deserialize, Serialize};
 
@@ -241,8 +242,7 @@ impl ServerSession {
                 ServerMessage::Frame(open.keys.seal(direction, session_id, asked.sequence, &reply)?)
             }
         };
-        self.id = Some(session_id);
-        self.version = self.version.saturating_add(1);
+        self.taken = Some((session_id, NonZeroU64::MIN.saturating_add(self.version())));
         if let Some(next) = next {
             self.kept.state = next;
         }
