@@ -106,8 +106,11 @@ pub(crate) fn expand(prk: &[u8], label: &[u8], fields: &[&[u8]], out: &mut [u8])
 /// [`expand`] with any `info`.
 fn expand_info(prk: &[u8], info: &[u8], out: &mut [u8]) -> Result<(), Error> {
     const TOO_LONG: CallerFault = CallerFault::TooLong { max: 255 * 32 };
-    let hkdf = Hkdf::<Sha256>::from_prk(prk).map_err(|_| TOO_LONG)?;
-    Ok(hkdf.expand(info, out).map_err(|_| TOO_LONG)?)
+    // HMAC keeps the end of a key over 64 bytes in a buffer on the stack.
+    scrubbed::<HASHES, _>(|| {
+        let hkdf = Hkdf::<Sha256>::from_prk(prk).map_err(|_| TOO_LONG)?;
+        Ok(hkdf.expand(info, out).map_err(|_| TOO_LONG)?)
+    })
 }
 
 /// The `info` of [`expand`]: also OPAQUE's context. Written by hand, fixed-width, so that no serialiser
