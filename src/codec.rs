@@ -1,6 +1,7 @@
 //! The one byte encoding: a version byte, then `postcard`, in its one canonical form.
 
 use alloc::vec::Vec;
+use core::ops::Deref;
 
 use postcard::ser_flavors::Flavor;
 use serde::Serialize;
@@ -43,7 +44,53 @@ fn extend<T: Serialize>(start: &[u8], value: &T, room: usize) -> Result<Vec<u8>,
     }
     let mut bytes = Vec::with_capacity(len.saturating_add(room));
     bytes.extend_from_slice(start);
-    Ok(postcard::to_extend(value, bytes).map_err(|_| TOO_LONG)?)
+    bytes.resize(len, 0);
+    // Into a slice, since most of what is written comes byte by byte, and a vector would look for room each time.
+    let body = bytes.get_mut(start.len()..).unwrap_or_default();
+    postcard::to_slice(value, body).map_err(|_| TOO_LONG)?;
+    Ok(bytes)
+}
+
+/// Parts whose lengths are fixed and come to `N` bytes in all, one after the other.
+#[inline]
+pub(crate) fn joined<const N: usize>(parts: &[&[u8]]) -> [u8; N] {
+    let mut bytes = Joined::<N>::default();
+    for part in parts {
+        bytes.push(part);
+    }
+    bytes.bytes
+}
+
+/// Parts, one after the other, at most `MAX` bytes and without a heap.
+pub(crate) struct Joined<const MAX: usize> {
+    bytes: [u8; MAX],
+    len: usize,
+}
+
+impl<const MAX: usize> Default for Joined<MAX> {
+    fn default() -> Self {
+        Self { bytes: [0; MAX], len: 0 }
+    }
+}
+
+impl<const MAX: usize> Joined<MAX> {
+    /// Appends a part and says whether there was room for it.
+    #[inline]
+    pub(crate) fn push(&mut self, part: &[u8]) -> bool {
+        let end = self.len.saturating_add(part.len());
+        let Some(room) = self.bytes.get_mut(self.len..end) else { return false };
+        room.copy_from_slice(part);
+        self.len = end;
+        true
+    }
+}
+
+impl<const MAX: usize> Deref for Joined<MAX> {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        self.bytes.get(..self.len).unwrap_or_default()
+    }
 }
 
 /// Reads what [`encode`] wrote, and nothing else.
@@ -79,7 +126,10 @@ impl Flavor for Remaining<'_> {
     type Output = ();
 
     fn try_push(&mut self, byte: u8) -> postcard::Result<()> {
-        self.try_extend(&[byte])
+        let (_, rest) =
+            self.0.split_first().filter(|(next, _)| **next == byte).ok_or(postcard::Error::SerializeBufferFull)?;
+        self.0 = rest;
+        Ok(())
     }
 
     fn try_extend(&mut self, bytes: &[u8]) -> postcard::Result<()> {

@@ -384,7 +384,11 @@ pub(crate) fn check_distinct<T: Ord + Copy>(items: &[T], max: usize) -> Result<(
 
 /// Whether an item stands in the list twice.
 pub(crate) fn has_duplicate<T: Ord>(items: impl IntoIterator<Item = T>) -> bool {
-    let mut sorted: Vec<T> = items.into_iter().collect();
+    let items = items.into_iter();
+    if items.size_hint().1.is_some_and(|most| most < 2) {
+        return false;
+    }
+    let mut sorted: Vec<T> = items.collect();
     sorted.sort_unstable();
     sorted.windows(2).any(|pair| matches!(pair, [a, b] if a == b))
 }

@@ -12,6 +12,7 @@ use bech32::{Bech32m, Hrp};
 use serde::{Deserialize, Serialize};
 use serde_big_array::BigArray;
 
+use crate::codec::joined;
 use crate::error::{CallerFault, Error};
 use crate::id::hex;
 use crate::suite::{label, sha256};
@@ -80,11 +81,7 @@ impl VaultPin {
     /// `epoch[8] ‖ hash[32]`, big-endian.
     #[must_use]
     pub fn to_bytes(&self) -> [u8; Self::LEN] {
-        let mut bytes = [0; Self::LEN];
-        for (byte, value) in bytes.iter_mut().zip(self.epoch.to_be_bytes().iter().chain(&self.hash)) {
-            *byte = *value;
-        }
-        bytes
+        joined(&[&self.epoch.to_be_bytes(), &self.hash])
     }
 
     /// Reads what [`VaultPin::to_bytes`] gave. Any 40 bytes are a pin; a wrong one is refused by the next login.

@@ -2,11 +2,11 @@
 
 use alloc::borrow::Cow;
 use alloc::vec::Vec;
-use core::ops::Deref;
 
 use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::codec::Joined;
 use crate::error::PeerFault;
 use crate::id::{KeyId, UserId};
 use crate::kind::{Kind, Origin, PublicComponent};
@@ -45,18 +45,15 @@ impl Header {
 
     fn unbound(&self) -> HeaderBytes {
         let public = self.public.as_ref().map_or(&[][..], PublicComponent::as_bytes);
-        let mut bytes = HeaderBytes { bytes: [0; HeaderBytes::MAX_LEN], len: 0 };
-        for part in [
-            &[VERSION][..],
-            self.user_id.as_bytes(),
-            &self.kind.to_bytes(),
-            &[self.origin.to_byte()],
-            &self.server_random,
-            &self.index.to_be_bytes(),
-            public,
-        ] {
-            bytes.push(part);
-        }
+        // One after the other, not in a loop: so their places are known where this is compiled.
+        let mut bytes = HeaderBytes::default();
+        bytes.push(&[VERSION]);
+        bytes.push(self.user_id.as_bytes());
+        bytes.push(&self.kind.to_bytes());
+        bytes.push(&[self.origin.to_byte()]);
+        bytes.push(&self.server_random);
+        bytes.push(&self.index.to_be_bytes());
+        bytes.push(public);
         bytes
     }
 
@@ -163,33 +160,8 @@ impl<'de> Deserialize<'de> for Header {
     }
 }
 
-/// The bytes of a header, or of what there is of one before its binder.
-pub(crate) struct HeaderBytes {
-    bytes: [u8; Self::MAX_LEN],
-    len: usize,
-}
-
-impl HeaderBytes {
-    /// The longest header's length in bytes.
-    const MAX_LEN: usize = 122;
-
-    /// Appends a part, which there is room for: the lengths of all parts are fixed.
-    fn push(&mut self, part: &[u8]) {
-        let end = self.len.saturating_add(part.len());
-        if let Some(room) = self.bytes.get_mut(self.len..end) {
-            room.copy_from_slice(part);
-            self.len = end;
-        }
-    }
-}
-
-impl Deref for HeaderBytes {
-    type Target = [u8];
-
-    fn deref(&self) -> &[u8] {
-        self.bytes.get(..self.len).unwrap_or_default()
-    }
-}
+/// The bytes of a header, or of what there is of one before its binder: there is room for all parts.
+type HeaderBytes = Joined<122>;
 
 /// A secret as the server keeps it: its header, and the secret sealed under the vault key.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]

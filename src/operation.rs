@@ -98,9 +98,9 @@ pub(crate) struct Context<'a> {
 }
 
 impl Context<'_> {
-    /// What this step draws.
-    pub(crate) fn draw(&self) -> Result<Draw, Error> {
-        Draw::new(self.seed, &self.fingerprint)
+    /// What this step draws, public from the start.
+    pub(crate) fn draw<const N: usize>(&self) -> Result<[u8; N], Error> {
+        Draw::once(self.seed, &self.fingerprint)
     }
 
     /// Refuses what needs a recent login in a session that has none.

@@ -23,6 +23,7 @@ use rand_chacha::ChaCha20Rng;
 use rand_core::{Rng, SeedableRng};
 use sha2::{Digest, Sha256};
 
+use crate::codec::Joined;
 use crate::error::{CallerFault, Error, PeerFault};
 use crate::secret::{HASHES, Key, Secret, SecretBytes, scrubbed};
 
@@ -93,35 +94,43 @@ pub(crate) mod label {
     }
 }
 
+/// The longest `info`: a record key's has 142 bytes.
+const INFO: usize = 192;
+
+const TOO_LONG: CallerFault = CallerFault::TooLong { max: 255 * 32 };
+
 /// HKDF-Expand (RFC 5869, section 2.3) from a pseudorandom key of at least 32 bytes, with
 /// `info = u8 length ‖ label ‖ (u16 length ‖ field)*`, lengths big-endian.
 ///
 /// # Errors
-/// [`CallerFault::TooLong`] for an output over 8,160 bytes or a field over 65,535: the callers' bounds lie below.
+/// [`CallerFault::TooLong`] for an output over 8,160 bytes or an `info` over 192: the callers' bounds lie below.
 pub(crate) fn expand(prk: &[u8], label: &[u8], fields: &[&[u8]], out: &mut [u8]) -> Result<(), Error> {
-    let info = info(label, fields).ok_or(CallerFault::TooLong { max: 255 * 32 })?;
+    // HMAC keeps the end of a key over 64 bytes in a buffer on the stack.
+    scrubbed::<HASHES, _>(|| expand_beneath(prk, label, fields, out))
+}
+
+/// [`expand`]; what it leaves on the stack is for the caller to overwrite.
+fn expand_beneath(prk: &[u8], label: &[u8], fields: &[&[u8]], out: &mut [u8]) -> Result<(), Error> {
+    let info = info(label, fields).ok_or(TOO_LONG)?;
     expand_info(prk, &info, out)
 }
 
-/// [`expand`] with any `info`.
+/// [`expand_beneath`] with any `info`.
 fn expand_info(prk: &[u8], info: &[u8], out: &mut [u8]) -> Result<(), Error> {
-    const TOO_LONG: CallerFault = CallerFault::TooLong { max: 255 * 32 };
-    // HMAC keeps the end of a key over 64 bytes in a buffer on the stack.
-    scrubbed::<HASHES, _>(|| {
-        let hkdf = Hkdf::<Sha256>::from_prk(prk).map_err(|_| TOO_LONG)?;
-        Ok(hkdf.expand(info, out).map_err(|_| TOO_LONG)?)
-    })
+    let hkdf = Hkdf::<Sha256>::from_prk(prk).map_err(|_| TOO_LONG)?;
+    Ok(hkdf.expand(info, out).map_err(|_| TOO_LONG)?)
 }
 
 /// The `info` of [`expand`]: also OPAQUE's context. Written by hand, fixed-width, so that no serialiser
 /// decides what is authenticated.
-fn info(label: &[u8], fields: &[&[u8]]) -> Option<Vec<u8>> {
-    let mut info = Vec::with_capacity(256);
-    info.push(u8::try_from(label.len()).ok()?);
-    info.extend_from_slice(label);
+fn info(label: &[u8], fields: &[&[u8]]) -> Option<Joined<INFO>> {
+    let mut info = Joined::default();
+    let mut push = |part: &[u8]| info.push(part).then_some(());
+    push(&[u8::try_from(label.len()).ok()?])?;
+    push(label)?;
     for field in fields {
-        info.extend_from_slice(&u16::try_from(field.len()).ok()?.to_be_bytes());
-        info.extend_from_slice(field);
+        push(&u16::try_from(field.len()).ok()?.to_be_bytes())?;
+        push(field)?;
     }
     Some(info)
 }
@@ -142,9 +151,17 @@ impl Prk {
         })
     }
 
+    /// HKDF-Extract (RFC 5869, section 2.2): HMAC-SHA-256 of `ikm` under `salt`, to expand from.
+    pub(crate) fn extract(salt: &Key, ikm: &Key) -> Self {
+        scrubbed::<HASHES, _>(|| {
+            let (mut extracted, hkdf) = Hkdf::extract(Some(salt.expose()), ikm.expose());
+            zeroize::Zeroize::zeroize(extracted.as_mut_slice());
+            Self(Box::new(hkdf))
+        })
+    }
+
     /// As [`expand`].
     pub(crate) fn expand(&self, label: &[u8], fields: &[&[u8]], out: &mut [u8]) -> Result<(), Error> {
-        const TOO_LONG: CallerFault = CallerFault::TooLong { max: 255 * 32 };
         let info = info(label, fields).ok_or(TOO_LONG)?;
         Ok(self.0.expand(&info, out).map_err(|_| TOO_LONG)?)
     }
@@ -170,12 +187,13 @@ impl MacKey {
 
     /// HMAC-SHA-256 (RFC 2104) over the parts, one after the other.
     pub(crate) fn mac<'a>(&self, parts: impl IntoIterator<Item = &'a [u8]>) -> [u8; 32] {
-        let mac = Hmac::clone(&self.0);
-        parts.into_iter().fold(mac, |mac, part| mac.chain_update(part)).finalize().into_bytes().into()
+        let mut mac = Hmac::clone(&self.0);
+        parts.into_iter().for_each(|part| mac.update(part));
+        mac.finalize().into_bytes().into()
     }
 }
 
-/// HKDF-Extract (RFC 5869, section 2.2): HMAC-SHA-256 of `ikm` under `salt`.
+/// HKDF-Extract (RFC 5869, section 2.2): HMAC-SHA-256 of `ikm` under `salt`, to be kept.
 pub(crate) fn extract(salt: &Key, ikm: &Key) -> Key {
     Key::write(|prk| {
         let (mut extracted, _) = Hkdf::<Sha256>::extract(Some(salt.expose()), ikm.expose());
@@ -186,18 +204,31 @@ pub(crate) fn extract(salt: &Key, ikm: &Key) -> Key {
 
 /// SHA-256 over the parts, one after the other.
 pub(crate) fn sha256(parts: &[&[u8]]) -> [u8; 32] {
-    parts.iter().fold(Sha256::new(), |hash, part| hash.chain_update(part)).finalize().into()
+    let mut hash = Sha256::new();
+    parts.iter().for_each(|part| hash.update(part));
+    hash.finalize().into()
 }
 
 /// The bytes that AES-256-GCM-SIV adds to what it seals.
 pub(crate) const TAG_LEN: usize = 16;
 
 /// Seals with AES-256-GCM-SIV (RFC 8452), in place: `buffer` becomes ciphertext ‖ 16-byte tag.
-pub(crate) fn seal(key: &[u8; 32], nonce: [u8; 12], aad: &[u8], mut buffer: Vec<u8>) -> Result<Vec<u8>, Error> {
+pub(crate) fn seal(key: &[u8; 32], nonce: [u8; 12], aad: &[u8], buffer: Vec<u8>) -> Result<Vec<u8>, Error> {
+    seal_from(0, key, nonce, aad, buffer)
+}
+
+/// The same, but for the first `start` bytes of the buffer, which stay.
+pub(crate) fn seal_from(
+    start: usize,
+    key: &[u8; 32],
+    nonce: [u8; 12],
+    aad: &[u8],
+    mut buffer: Vec<u8>,
+) -> Result<Vec<u8>, Error> {
     let too_long = |_| CallerFault::TooLong { max: crate::codec::MAX_MESSAGE };
     let cipher = Aes256GcmSiv::new(key.into());
-    let tag =
-        cipher.encrypt_inout_detached(&Nonce::from(nonce), aad, buffer.as_mut_slice().into()).map_err(too_long)?;
+    let body = buffer.get_mut(start..).unwrap_or_default();
+    let tag = cipher.encrypt_inout_detached(&Nonce::from(nonce), aad, body.into()).map_err(too_long)?;
     buffer.extend_from_slice(&tag);
     Ok(buffer)
 }
@@ -245,9 +276,20 @@ pub(crate) struct Draw(Box<ChaCha20Rng>);
 impl Draw {
     /// The generator of the step called `step` (a request's fingerprint, an attempt's number).
     pub(crate) fn new(seed: &Key, step: &[u8]) -> Result<Self, Error> {
-        let key = expand_key(seed.expose(), label::DRAW, &[step])?;
-        // The generator takes its seed by value.
-        Ok(Self(scrubbed::<HASHES, _>(|| Box::new(ChaCha20Rng::from_seed(*key.expose())))))
+        scrubbed::<HASHES, _>(|| Self::beneath(seed, step))
+    }
+
+    /// The first bytes of a step that draws nothing else, public from the start.
+    pub(crate) fn once<const N: usize>(seed: &Key, step: &[u8]) -> Result<[u8; N], Error> {
+        let mut bytes = [0; N];
+        scrubbed::<HASHES, _>(|| Self::beneath(seed, step).map(|mut draw| draw.0.fill_bytes(&mut bytes)))?;
+        Ok(bytes)
+    }
+
+    /// [`Draw::new`]; what it leaves on the stack is for the caller to overwrite: the generator takes its seed by value.
+    fn beneath(seed: &Key, step: &[u8]) -> Result<Self, Error> {
+        let key = Key::try_write(|key| expand_beneath(seed.expose(), label::DRAW, &[step], key))?;
+        Ok(Self(Box::new(ChaCha20Rng::from_seed(*key.expose()))))
     }
 
     /// The next bytes, secret until told otherwise.
@@ -302,8 +344,10 @@ mod tests {
 
     #[test]
     fn info_is_written_as_the_protocol_says() {
+        let info = |label, fields| info(label, fields).map(|info| info.to_vec());
         assert_eq!(info(b"ab", &[b"x", b""]), Some(vec![2, b'a', b'b', 0, 1, b'x', 0, 0]),);
-        assert_eq!(info(b"ab", &[&[0; 65_536]]), None);
+        assert_eq!(info(b"ab", &[&[0; INFO - 5]]).map(|info| info.len()), Some(INFO));
+        assert_eq!(info(b"ab", &[&[0; INFO - 4]]), None);
     }
 
     #[test]
@@ -312,7 +356,7 @@ mod tests {
         let too_long = Error::from(CallerFault::TooLong { max: 8_160 });
         assert_eq!(expand(key.expose(), b"ab", &[], &mut [0; 8_160]), Ok(()));
         assert_eq!(expand(key.expose(), b"ab", &[], &mut [0; 8_161]), Err(too_long.clone()));
-        let fields = &[&[0; 65_536][..]];
+        let fields = &[&[0; INFO][..]];
         assert_eq!(expand(key.expose(), b"ab", fields, &mut [0; 32]), Err(too_long.clone()));
         assert_eq!(Prk::new(&key).unwrap().expand_key(b"ab", fields).map(|_| ()), Err(too_long));
     }

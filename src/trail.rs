@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 
 use serde::{Deserialize, Serialize};
 
-use crate::codec::decode;
+use crate::codec::{decode, joined};
 use crate::error::Error;
 use crate::id::{KeyId, SessionId, Timestamp, UserId};
 use crate::storage::Record;
@@ -163,13 +163,10 @@ impl AuditPlace {
     /// [`AuditEntry::key`] of the entry that stands at this place in the user's trail.
     #[must_use]
     pub fn key(&self, user_id: UserId) -> [u8; 57] {
-        let mut key = [0; 57];
-        let sequence = self.sequence.to_be_bytes();
-        let parts = [user_id.as_bytes(), &self.session_id.as_bytes()[..], &sequence, &self.request];
-        for (byte, value) in key.iter_mut().zip(parts.into_iter().flatten().chain([&u8::from(self.granted)])) {
-            *byte = *value;
-        }
-        key
+        let Self { session_id, sequence, request, granted, .. } = self;
+        let parts: [&[u8]; 5] =
+            [user_id.as_bytes(), session_id.as_bytes(), &sequence.to_be_bytes(), request, &[u8::from(*granted)]];
+        joined(&parts)
     }
 }
 

@@ -5,6 +5,7 @@ pub(crate) mod chain;
 use alloc::vec::Vec;
 use core::fmt;
 
+use crate::codec::joined;
 use crate::error::{Error, PeerFault};
 use crate::head::VaultPin;
 use crate::header::{Header, SealedSecret};
@@ -94,7 +95,7 @@ impl Vault {
         server_random: [u8; 32],
         kinds: &[Kind],
     ) -> Result<Vec<PlainSecret>, Error> {
-        let prk = Prk::new(&extract(&self.generation_hedge, client_random))?;
+        let prk = Prk::extract(&self.generation_hedge, client_random);
         let draw = |(index, kind): (u16, &Kind)| {
             let secret = kind.shape(|out| {
                 let fields = [self.user_id.as_bytes(), &kind.to_bytes()[..], &server_random, &index.to_be_bytes()];
@@ -184,11 +185,7 @@ fn wrap_key(export_key: &LongKey, user_id: UserId) -> Result<Key, Error> {
 }
 
 fn wrap_aad(user_id: UserId) -> [u8; 17] {
-    let mut aad = [VERSION; 17];
-    for (byte, id) in aad.iter_mut().skip(1).zip(user_id.as_bytes()) {
-        *byte = *id;
-    }
-    aad
+    joined(&[&[VERSION], user_id.as_bytes()])
 }
 
 #[cfg(test)]

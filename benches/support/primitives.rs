@@ -7,16 +7,17 @@
 //! | ChaCha20 draws | client: 32 bytes; server: a generator seeded, 32 bytes | client: 32 bytes (binder nonce) |
 //! | HKDF-Extract | 1 (generation PRK) | |
 //! | HKDF-Expand | 1 (server's draw) | 3 (secret; record key to seal, and again to reopen) |
-//! | HMAC-SHA-256 | | 2 (binder; element of the vault head) |
+//! | HMAC-SHA-256 | 2 (tag of what is pending: made, checked) | 2 (binder; element of the vault head) |
 //! | SHA-256 | 2 (nonce and pin of the vault head) | 2 (key ID on either side) |
 //! | AES-256-GCM-SIV | 9 (2 requests, 2 replies: each sealed once, opened once; the vault head sealed) | 2 (record sealed, reopened) |
 //! | public key from secret | | 1 (client) |
 //! | point check | | 1 (server) |
 //!
-//! Two keys are scheduled before, the one that record keys are expanded from and that of the elements: `src/` does so once
-//! per session. Not counted: encoding, the `info` of HKDF, allocation, wiping, reduction of a scalar, the store.
+//! Four keys are scheduled before, the one that record keys are expanded from and those of the three MACs: `src/` does so once
+//! per session. The generation PRK is scheduled once, by its extraction. Not counted: encoding, the `info` of HKDF, allocation, wiping, reduction of a scalar, the store.
 
 use std::hint::black_box;
+use std::iter;
 
 use aes_gcm_siv::{AeadInOut, Aes256GcmSiv, KeyInit, Nonce};
 use criterion::Criterion;
@@ -42,6 +43,7 @@ const HEAD_AAD: usize = 25;
 const HEAD_CONTENTS: usize = 104;
 const HEAD_HASHED: usize = 155;
 const HEAD_NONCE_HASHED: usize = 45;
+const PIN: usize = 40;
 const KEY_ID: usize = 16;
 
 /// Keys and buffers of the right sizes.
@@ -59,7 +61,7 @@ pub(crate) struct Primitives {
     key_id_input: Vec<u8>,
     /// The keys that serve many records, scheduled once, as `src/` does it.
     record_prk: Hkdf<Sha256>,
-    element: Hmac<Sha256>,
+    mac: Hmac<Sha256>,
 }
 
 impl Primitives {
@@ -82,7 +84,7 @@ impl Primitives {
             record_info: zeros(RECORD_INFO + header),
             key_id_input: zeros(KEY_ID_LABEL + header),
             record_prk: Hkdf::from_prk(&[7; 32]).unwrap(),
-            element: Hmac::new_from_slice(&[7; 32]).unwrap(),
+            mac: Hmac::new_from_slice(&[7; 32]).unwrap(),
         }
     }
 
@@ -113,31 +115,36 @@ impl Primitives {
     }
 
     fn hashes(&self) {
-        black_box(Hkdf::<Sha256>::extract(Some(black_box(&self.key)), black_box(&self.key)));
-        expand::<32>(&self.key, &[0; DRAW_INFO]);
+        let (_, generation) = Hkdf::<Sha256>::extract(Some(black_box(&self.key)), black_box(&self.key));
+        expand::<32>(&Hkdf::from_prk(black_box(&self.key)).unwrap(), &[0; DRAW_INFO]);
         for _ in 0..self.count {
             match self.kind {
-                Kind::Secp256k1 => expand::<64>(&self.key, &[0; SECRET_INFO]),
-                _ => expand::<32>(&self.key, &[0; SECRET_INFO]),
+                Kind::Secp256k1 => expand::<64>(&generation, &[0; SECRET_INFO]),
+                _ => expand::<32>(&generation, &[0; SECRET_INFO]),
             }
             for _ in ["seal", "reopen"] {
-                let mut key = [0; 32];
-                self.record_prk.expand(black_box(&self.record_info), &mut key).unwrap();
-                black_box(key);
+                expand::<32>(&self.record_prk, &self.record_info);
             }
-            let binder = Hmac::<Sha256>::new_from_slice(black_box(&self.key)).unwrap();
-            black_box(binder.chain_update(black_box(&self.binder_input)).finalize().into_bytes());
+            self.mac([&self.binder_input[..]]);
             for _ in ["client", "server"] {
                 black_box(Sha256::digest(black_box(&self.key_id_input)));
             }
         }
+        for _ in ["made", "checked"] {
+            self.mac(iter::once(&[0; PIN][..]).chain(iter::repeat_n(&[0; KEY_ID][..], self.count)));
+        }
+    }
+
+    fn mac<'a>(&self, parts: impl IntoIterator<Item = &'a [u8]>) {
+        let mut mac = black_box(&self.mac).clone();
+        parts.into_iter().for_each(|part| mac.update(black_box(part)));
+        black_box(mac.finalize().into_bytes());
     }
 
     /// The vault's next head: its elements, its contents sealed, its nonce and its pin.
     fn head(&self) {
         for _ in 0..self.count {
-            let element = self.element.clone();
-            black_box(element.chain_update(black_box(&[0; KEY_ID])).finalize().into_bytes());
+            self.mac([&[0; KEY_ID][..]]);
         }
         let (cipher, mut contents) = (Aes256GcmSiv::new(black_box(&self.key).into()), [0; HEAD_CONTENTS]);
         let (nonce, aad) = (Nonce::from([0; 12]), black_box([0; HEAD_AAD]));
@@ -196,9 +203,9 @@ impl Primitives {
     }
 }
 
-fn expand<const N: usize>(key: &[u8; 32], info: &[u8]) {
+fn expand<const N: usize>(prk: &Hkdf<Sha256>, info: &[u8]) {
     let mut out = [0; N];
-    Hkdf::<Sha256>::from_prk(black_box(key)).unwrap().expand(black_box(info), &mut out).unwrap();
+    black_box(prk).expand(black_box(info), &mut out).unwrap();
     black_box(out);
 }
 

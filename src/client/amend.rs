@@ -176,6 +176,17 @@ impl<A: Amend> Amending<A> {
         }
     }
 
+    /// The same change, at another place.
+    fn at(&self, line: Line, tip: Arc<Head>, made: bool, step: Step) -> Self {
+        let (vault, amend) = (Arc::clone(&self.vault), Arc::clone(&self.amend));
+        Self { line, vault, start: self.start, amend, tip, made, step }
+    }
+
+    /// The same, from where it stands.
+    fn then(&self, step: Step) -> Self {
+        self.at(self.line.clone(), Arc::clone(&self.tip), self.made, step)
+    }
+
     /// Sends the request with the head after `tip`, which says the same as `tip` if the change was `made`.
     ///
     /// # Errors
@@ -187,13 +198,13 @@ impl<A: Amend> Amending<A> {
         let change = (!made).then(|| self.amend.change());
         let (sealed, head) = self.vault.next_head(&tip, change, line.head_nonce())?;
         let message = line.send(&self.amend.request(Box::new(sealed)))?;
-        Ok((Self { line, tip, made, step: Step::Proposed(Arc::new(head)), ..self.clone() }, message))
+        Ok((self.at(line, tip, made, Step::Proposed(Arc::new(head))), message))
     }
 
     /// Asks for heads.
     fn ask(&self, follow: Follow, because: Because) -> Result<(Self, ClientMessage), Error> {
         let message = follow.ask()?;
-        Ok((Self { step: Step::Following(Box::new(follow), because), ..self.clone() }, message))
+        Ok((self.then(Step::Following(Box::new(follow), because)), message))
     }
 
     fn answered(&self, proposed: &Arc<Head>, reply: Reply) -> Result<Next<Self>, Error> {
@@ -215,7 +226,7 @@ impl<A: Amend> Amending<A> {
             Followed::Refused(refusal) => return Ok(Next::Done(Err(refusal))),
             Followed::More(follow, message) => {
                 let step = Step::Following(follow, because.clone());
-                return Ok(Next::Send(Self { step, ..self.clone() }, message));
+                return Ok(Next::Send(self.then(step), message));
             }
             Followed::Done { line, head, made } => (line, head, made),
         };
@@ -230,7 +241,7 @@ impl<A: Amend> Amending<A> {
     /// Lists the vault from `tip` on.
     fn list(&self, line: Line, tip: Arc<Head>, claim: Option<Box<Reply>>) -> Result<(Self, ClientMessage), Error> {
         let (list, message) = List::begin(line, Arc::clone(&self.vault), tip)?;
-        Ok((Self { step: Step::Listing(Box::new(list), claim), ..self.clone() }, message))
+        Ok((self.then(Step::Listing(Box::new(list), claim)), message))
     }
 
     fn listed(&self, list: &List, claim: Option<&Reply>, message: ServerMessage) -> Result<Next<Self>, Error> {
@@ -239,7 +250,7 @@ impl<A: Amend> Amending<A> {
             Next::Done(Ok(listed)) => listed,
             Next::Send(list, message) => {
                 let step = Step::Listing(Box::new(list), claim.cloned().map(Box::new));
-                return Ok(Next::Send(Self { step, ..self.clone() }, message));
+                return Ok(Next::Send(self.then(step), message));
             }
         };
         match (self.amend.found_in(&output), claim) {
@@ -264,21 +275,6 @@ impl<A: Amend> Operation for Amending<A> {
             Step::Proposed(head) => self.answered(head, self.line.receive(message)?),
             Step::Following(follow, because) => self.followed(follow, because, message),
             Step::Listing(list, claim) => self.listed(list, claim.as_deref(), message),
-        }
-    }
-}
-
-// Not derived: `A` is shared, not cloned.
-impl<A> Clone for Amending<A> {
-    fn clone(&self) -> Self {
-        Self {
-            line: self.line.clone(),
-            vault: Arc::clone(&self.vault),
-            start: self.start,
-            amend: Arc::clone(&self.amend),
-            tip: Arc::clone(&self.tip),
-            made: self.made,
-            step: self.step.clone(),
         }
     }
 }

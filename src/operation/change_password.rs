@@ -210,7 +210,7 @@ impl Serve for Request {
 
 /// Rule 5: a fresh credential identifier, which stays in the session and is evaluated once.
 fn evaluate(context: &Context<'_>, blinded: &Blinded) -> Result<Effect, Error> {
-    let credential = CredentialId::from_bytes(context.draw()?.bytes());
+    let credential = CredentialId::from_bytes(context.draw()?);
     match context.server.setup().evaluate(blinded, &credential) {
         Ok(evaluated) => {
             let reply = AnyReply::ChangePassword(Reply::Evaluated { evaluated });

@@ -107,7 +107,7 @@ impl Serve for Request {
     }
 
     fn serve(self, context: &Context<'_>, _: Option<Found>) -> Result<Effect, Error> {
-        let server_random = context.draw()?.bytes();
+        let server_random = context.draw()?;
         Ok(Effect::reply(super::Reply::Generate(Reply { server_random })))
     }
 }

@@ -161,8 +161,8 @@ impl ClientSession {
         if header.user_id() != self.user_id() {
             return Err(CallerFault::WrongUser { pending: header.user_id() }.into());
         }
-        self.vault().open(sealed).map_err(|_| CallerFault::DamagedPending)?;
-        let (key_id, kind, public) = (header.key_id(), header.kind(), header.public().copied());
+        let key_id = self.vault().verify(sealed).map_err(|_| CallerFault::DamagedPending)?;
+        let (kind, public) = (header.kind(), header.public().copied());
         Ok(NewSecret { key_id, kind, public, already_stored: false })
     }
 }
@@ -236,12 +236,11 @@ impl Serve for Request {
         if has_duplicate(&key_ids) {
             return Ok(Effect::refuse(Refusal::Denied));
         }
-        let store = |(secret, key_id): (SealedSecret, &KeyId)| {
+        let mut changes = Vec::with_capacity(key_ids.len().saturating_add(1));
+        for (secret, key_id) in Arc::unwrap_or_clone(self.secrets).into_iter().zip(&key_ids) {
             let record = Record::encode(&SecretRecord::Live(secret))?;
-            Ok(Change::StoreSecret { user_id: context.user_id, key_id: *key_id, record })
-        };
-        let secrets = Arc::unwrap_or_clone(self.secrets);
-        let mut changes = secrets.into_iter().zip(&key_ids).map(store).collect::<Result<Vec<_>, Error>>()?;
+            changes.push(Change::StoreSecret { user_id: context.user_id, key_id: *key_id, record });
+        }
         changes.push(context.append(&self.head)?);
         let transaction = Transaction {
             advance: None,
@@ -250,7 +249,8 @@ impl Serve for Request {
             audit: Some(context.audit(Action::Store, true, key_ids.clone())),
             otherwise: Some(context.audit(Action::Store, false, key_ids.clone())),
         };
-        let reply = |repeated| super::Reply::Store(Reply { key_ids: key_ids.clone(), repeated });
-        Ok(Effect { repeated: Some(reply(true)), ..Effect::write(transaction, reply(false)) })
+        let reply = |key_ids, repeated| super::Reply::Store(Reply { key_ids, repeated });
+        let repeated = Some(reply(key_ids.clone(), true));
+        Ok(Effect { repeated, ..Effect::write(transaction, reply(key_ids, false)) })
     }
 }

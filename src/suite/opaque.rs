@@ -7,6 +7,7 @@
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use core::fmt;
+use core::ops::Deref;
 
 use opaque_ke::errors::ProtocolError;
 use opaque_ke::rand::{CryptoRng, Error as RandError, RngCore};
@@ -103,7 +104,7 @@ impl<'a> Identity<'a> {
 }
 
 /// OPAQUE's context: version, suite and KSF profile.
-fn context(profile: KsfProfile) -> Result<alloc::vec::Vec<u8>, Error> {
+fn context(profile: KsfProfile) -> Result<impl Deref<Target = [u8]>, Error> {
     info(label::OPAQUE_CONTEXT, &[SUITE, &profile.to_bytes()]).ok_or(PeerFault::InvalidElement.into())
 }
 

@@ -8,12 +8,13 @@ use subtle::ConstantTimeEq;
 use zeroize::{Zeroize, Zeroizing};
 
 use super::Vault;
+use crate::codec::joined;
 use crate::error::{CallerFault, Error, VaultFault};
 use crate::head::{SealedHead, VaultPin};
 use crate::id::{KeyId, UserId};
 use crate::message::Wrap;
-use crate::secret::{HASHES, Key, SecretBytes, scrubbed};
-use crate::suite::{VERSION, label, open_secret, seal_secret, sha256};
+use crate::secret::{HASHES, Key, scrubbed};
+use crate::suite::{VERSION, label, open_secret, seal_from, sha256};
 
 /// A set of secrets: how many, and the sum of their elements modulo 2^256, which never leaves the client unsealed.
 ///
@@ -190,10 +191,12 @@ impl Vault {
         nonce: [u8; 12],
     ) -> Result<(SealedHead, Head), Error> {
         let damaged = || VaultFault::DamagedHead { epoch };
-        let contents =
-            SecretBytes::concat(&[&prev, &tally.count.to_be_bytes(), tally.digest.expose().as_slice(), &credential]);
-        let sealed = seal_secret(&self.head_key, nonce, &head_aad(self.user_id, epoch), contents.expose())?;
-        let bytes: Vec<u8> = [&epoch.to_be_bytes()[..], &nonce, &sealed].concat();
+        let mut bytes = Vec::with_capacity(SealedHead::LEN);
+        bytes.extend_from_slice(&joined::<OPEN>(&[&epoch.to_be_bytes(), &nonce]));
+        for part in [&prev, tally.count.to_be_bytes().as_slice(), tally.digest.expose(), &credential] {
+            bytes.extend_from_slice(part);
+        }
+        let bytes = seal_from(OPEN, self.head_key.expose(), nonce, &head_aad(self.user_id, epoch), bytes)?;
         let sealed = SealedHead::from_bytes(bytes.as_slice().try_into().map_err(|_| damaged())?);
         let head = Head { pin: sealed.pin(), prev, tally, credential };
         Ok((sealed, head))
@@ -221,13 +224,12 @@ impl Vault {
     }
 }
 
+/// The part of a head that isn't sealed: epoch and nonce.
+const OPEN: usize = 20;
+
 /// `version[1] ‖ user_id[16] ‖ epoch[8]`, big-endian.
 fn head_aad(user_id: UserId, epoch: u64) -> [u8; 25] {
-    let mut aad = [VERSION; 25];
-    for (byte, value) in aad.iter_mut().skip(1).zip(user_id.as_bytes().iter().chain(&epoch.to_be_bytes())) {
-        *byte = *value;
-    }
-    aad
+    joined(&[&[VERSION], user_id.as_bytes(), &epoch.to_be_bytes()])
 }
 
 impl fmt::Debug for Tally {
