@@ -4,6 +4,7 @@
 //! it on the stack that nothing wipes.
 
 use alloc::boxed::Box;
+use alloc::vec::Vec;
 use core::fmt;
 
 use subtle::{Choice, ConstantTimeEq};
@@ -67,14 +68,16 @@ impl Secret<[u8]> {
     /// Copies `parts`, one after the other, into one allocation of the right size.
     pub(crate) fn concat(parts: &[&[u8]]) -> Self {
         let len = parts.iter().fold(0usize, |sum, part| sum.saturating_add(part.len()));
-        let mut secret = Self(alloc::vec![0; len].into_boxed_slice());
-        let mut rest: &mut [u8] = &mut secret.0;
-        for part in parts {
-            let Some((head, tail)) = rest.split_at_mut_checked(part.len()) else { break };
-            head.copy_from_slice(part);
-            rest = tail;
-        }
-        secret
+        let mut bytes = Vec::with_capacity(len);
+        parts.iter().for_each(|part| bytes.extend_from_slice(part));
+        Self(bytes.into_boxed_slice())
+    }
+
+    /// Copies `bytes` and lets `edit` change them in place. If that fails, the copy is wiped.
+    pub(crate) fn try_edit<E>(bytes: &[u8], edit: impl FnOnce(&mut [u8]) -> Result<(), E>) -> Result<Self, E> {
+        let mut secret = Self::concat(&[bytes]);
+        edit(&mut secret.0)?;
+        Ok(secret)
     }
 
     /// The bytes. They are copied out of the wiped allocation only if you copy them.

@@ -256,10 +256,7 @@ pub(crate) fn seal_secret(key: &Key, nonce: [u8; 12], aad: &[u8], secret: &[u8])
 pub(crate) fn open_secret(key: &Key, nonce: [u8; 12], aad: &[u8], sealed: &[u8]) -> Result<SecretBytes, Error> {
     let len = sealed.len().checked_sub(TAG_LEN).ok_or(PeerFault::Unauthenticated)?;
     let (body, tag) = sealed.split_at_checked(len).ok_or(PeerFault::Unauthenticated)?;
-    SecretBytes::try_write_slice(len, |secret| {
-        secret.copy_from_slice(body);
-        open_detached(key.expose(), nonce, aad, secret, tag)
-    })
+    SecretBytes::try_edit(body, |secret| open_detached(key.expose(), nonce, aad, secret, tag))
 }
 
 fn open_detached(key: &[u8; 32], nonce: [u8; 12], aad: &[u8], body: &mut [u8], tag: &[u8]) -> Result<(), Error> {
