@@ -14,7 +14,7 @@ use crate::head::SealedHead;
 use crate::id::{AccountName, SessionId, UserId};
 use crate::secret::{HASHES, Secret, scrubbed};
 use crate::suite::opaque::{Blinded, Evaluated, Ke1, Ke2, Ke3, LongKey, Upload};
-use crate::suite::{KsfProfile, VERSION, expand, label, open, seal, sha256};
+use crate::suite::{KsfProfile, Prk, VERSION, label, open, seal, sha256};
 
 /// A message from the client to the server. The variant's position is its number on the wire: append only.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -223,9 +223,10 @@ pub(crate) struct FrameKeys(Secret<[[u8; 32]; 2]>);
 
 impl FrameKeys {
     pub(crate) fn derive(session_key: &LongKey) -> Result<Self, Error> {
+        let prk = Prk::new(session_key.expose())?;
         let keys = |[to_server, to_client]: &mut [[u8; 32]; 2]| {
-            expand(session_key.expose(), label::CLIENT_TO_SERVER, &[], to_server)?;
-            expand(session_key.expose(), label::SERVER_TO_CLIENT, &[], to_client)
+            prk.expand(label::CLIENT_TO_SERVER, &[], to_server)?;
+            prk.expand(label::SERVER_TO_CLIENT, &[], to_client)
         };
         scrubbed::<HASHES, _>(|| Ok(Self(Secret::<[[u8; 32]; 2]>::try_write(keys)?)))
     }

@@ -144,11 +144,9 @@ pub(crate) fn expand_key(prk: &[u8], label: &[u8], fields: &[&[u8]]) -> Result<K
 pub(crate) struct Prk(Box<Hkdf<Sha256>>);
 
 impl Prk {
-    pub(crate) fn new(key: &Key) -> Result<Self, Error> {
-        scrubbed::<HASHES, _>(|| {
-            let hkdf = Hkdf::from_prk(key.expose()).map_err(|_| CallerFault::TooLong { max: 32 })?;
-            Ok(Self(Box::new(hkdf)))
-        })
+    /// Takes a key of at least 32 bytes.
+    pub(crate) fn new(key: &[u8]) -> Result<Self, Error> {
+        scrubbed::<HASHES, _>(|| Ok(Self(Box::new(Hkdf::from_prk(key).map_err(|_| TOO_LONG)?))))
     }
 
     /// HKDF-Extract (RFC 5869, section 2.2): HMAC-SHA-256 of `ikm` under `salt`, to expand from.
@@ -355,7 +353,7 @@ mod tests {
         assert_eq!(expand(key.expose(), b"ab", &[], &mut [0; 8_161]), Err(too_long.clone()));
         let fields = &[&[0; INFO][..]];
         assert_eq!(expand(key.expose(), b"ab", fields, &mut [0; 32]), Err(too_long.clone()));
-        assert_eq!(Prk::new(&key).unwrap().expand_key(b"ab", fields).map(|_| ()), Err(too_long));
+        assert_eq!(Prk::new(key.expose()).unwrap().expand_key(b"ab", fields).map(|_| ()), Err(too_long));
     }
 
     #[test]

@@ -67,16 +67,22 @@ impl Vault {
     }
 
     fn with_key(user_id: UserId, vault_key: Key) -> Result<Self, Error> {
-        let key = |label| expand_key(vault_key.expose(), label, &[]);
-        Ok(Self {
-            user_id,
-            binder_key: MacKey::new(&key(label::BINDER)?)?,
-            generation_hedge: key(label::GENERATION_HEDGE)?,
-            head_key: key(label::HEAD)?,
-            element_key: MacKey::new(&key(label::ELEMENT)?)?,
-            record_prk: Prk::new(&vault_key)?,
-            pending_key: MacKey::new(&key(label::PENDING)?)?,
-            vault_key,
+        let prk = Prk::new(vault_key.expose())?;
+        scrubbed::<HASHES, _>(|| {
+            let key = |label| prk.expand_key(label, &[]);
+            let (binder_key, element_key) = (MacKey::new(&key(label::BINDER)?)?, MacKey::new(&key(label::ELEMENT)?)?);
+            let (generation_hedge, head_key) = (key(label::GENERATION_HEDGE)?, key(label::HEAD)?);
+            let pending_key = MacKey::new(&key(label::PENDING)?)?;
+            Ok(Self {
+                user_id,
+                vault_key,
+                binder_key,
+                generation_hedge,
+                head_key,
+                element_key,
+                record_prk: prk,
+                pending_key,
+            })
         })
     }
 

@@ -96,7 +96,7 @@ fn an_exchange_makes_at_most_so_many_allocations() {
     let ada = client("ada");
     world.register(&ada, PASSWORD).unwrap().unwrap();
     let (mut session, count) = run(&mut world, |world| ada.log_in(PASSWORD, None, &mut world.rng).unwrap());
-    check("log in", 0, count, most(48, 52));
+    check("log in", 0, count, most(49, 53));
     for (secrets, generate, store, retrieve, list, delete) in [
         (1, most(19, 7), most(15, 19), most(12, 14), most(16, 11), most(13, 21)),
         (100, most(437, 7), most(219, 218), most(322, 134), most(313, 110), most(14, 334)),

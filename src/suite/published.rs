@@ -55,7 +55,7 @@ fn mac(key: &Key, message: &[u8]) -> [u8; 32] {
 fn expanded(prk: &[u8; 32], info: &[u8], len: usize) -> Option<Vec<u8>> {
     let (mut one, mut other) = (alloc::vec![0; len], alloc::vec![0; len]);
     let result = expand_info(prk, info, &mut one);
-    assert_eq!(Prk::new(&key(prk)).unwrap().0.expand(info, &mut other).is_ok(), result.is_ok());
+    assert_eq!(Prk::new(key(prk).expose()).unwrap().0.expand(info, &mut other).is_ok(), result.is_ok());
     assert_eq!(one, other);
     assert!(matches!(result, Ok(()) | Err(Error::Caller(CallerFault::TooLong { max: 8_160 }))), "{result:?}");
     result.is_ok().then_some(one)
