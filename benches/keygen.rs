@@ -1,6 +1,6 @@
 //! The main job, generate and store, through both machines, beside the bare primitives that it rests on.
 //!
-//! "keystow" is both exchanges, every message encoded and decoded, sealed and opened, with `MemoryStore` behind.
+//! "keystow" is both exchanges, every message encoded and decoded, sealed and opened; what `MemoryStore` takes is taken off.
 //! "primitives" is what [`Primitives`] counts, on buffers of the sizes of an honest run. `docs/performance.md` has the
 //! figures.
 //!
@@ -20,7 +20,7 @@ mod primitives;
 mod support;
 
 use std::hint::black_box;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bip32::{ChildNumber, XPrv};
 use k256::elliptic_curve::sec1::ToSec1Point;
@@ -28,7 +28,7 @@ use keystow::{ClientMessage, ClientSession, Kind, NewSecret, ServerMessage};
 use primitives::Primitives;
 use rand_chacha::ChaCha20Rng;
 use rand_core::{Rng, SeedableRng};
-use support::{Comparison, NOW, PASSWORD, World};
+use support::{Comparison, NOW, PASSWORD, World, timed};
 
 /// Generate and store, whole, in a session that was opened once.
 struct Whole {
@@ -45,11 +45,15 @@ impl Whole {
         Self { world, session, kinds }
     }
 
-    fn run(&mut self) -> Vec<NewSecret> {
-        let exchange = self.session.generate(&self.kinds, &mut self.world.rng).unwrap();
-        let pending = self.world.run(exchange);
-        let exchange = self.session.store(&pending).unwrap();
-        self.world.settle(&mut self.session, exchange)
+    fn run(&mut self) -> Duration {
+        let Self { world, session, kinds } = self;
+        world.forget();
+        world.timed(|world| {
+            let exchange = session.generate(kinds, &mut world.rng).unwrap();
+            let pending = world.run(exchange);
+            let exchange = session.store(&pending).unwrap();
+            world.settle(session, exchange)
+        })
     }
 
     /// The lengths of what is sealed in the four frames of a run, and a secret of it.
@@ -76,21 +80,11 @@ impl Whole {
     }
 }
 
-/// How long `f` takes, with the dropping of what it gives.
-fn timed<T>(f: impl FnOnce() -> T) -> Duration {
-    let start = Instant::now();
-    drop(black_box(f()));
-    start.elapsed()
-}
-
 fn generate_and_store(name: &'static str, kind: Kind, count: usize, at_most: Option<f64>) -> Comparison<'static> {
     let mut whole = Whole::new(vec![kind; count]);
     let (frames, secret) = whole.sizes();
     let mut primitives = Primitives::new(frames, &secret, count);
-    let ours = move || {
-        whole.world.forget();
-        timed(|| whole.run())
-    };
+    let ours = move || whole.run();
     let other = move || timed(|| primitives.run());
     let calls = if count == 1 { 5_000 } else { 50 };
     Comparison { name, ours: ("keystow", Box::new(ours)), other: ("primitives", Box::new(other)), at_most, calls }
@@ -122,10 +116,7 @@ fn key_of_a_batch(
     at_most: Option<f64>,
 ) -> Comparison<'static> {
     let mut whole = Whole::new(vec![Kind::Secp256k1; 256]);
-    let ours = move || {
-        whole.world.forget();
-        timed(|| whole.run()) / BATCH
-    };
+    let ours = move || whole.run() / BATCH;
     let theirs = move || timed(&run) / BATCH;
     Comparison { name, ours: ("keystow", Box::new(ours)), other: (other, Box::new(theirs)), at_most, calls: 200 }
 }
@@ -163,6 +154,8 @@ fn main() {
         generate_and_store("generate and store Ed25519", Kind::Ed25519, 1, Some(1.2)),
         generate_and_store("generate and store Bytes(32)", Kind::Bytes(32), 1, Some(1.6)),
         generate_and_store("generate and store 256 Secp256k1", Kind::Secp256k1, 256, Some(1.2)),
+        generate_and_store("generate and store 256 Ed25519", Kind::Ed25519, 256, Some(1.2)),
+        generate_and_store("generate and store 256 Bytes(32)", Kind::Bytes(32), 256, Some(1.6)),
         key_of_a_batch("one key of 256, beside BIP-32", ("bip32", bip32_children()), None),
         key_of_a_batch("one key of 256, beside libsecp256k1", ("libsecp256k1", libsecp256k1_keys()), Some(1.0)),
         public_key(),

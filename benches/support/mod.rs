@@ -1,10 +1,13 @@
 //! What the benches share: a deployment in memory with one person, and comparisons of two functions by turns.
 #![allow(dead_code, reason = "no bench uses all of it")]
 
-use std::time::Duration;
+use std::convert::Infallible;
+use std::hint::black_box;
+use std::time::{Duration, Instant};
 
 use criterion::Criterion;
-use keystow::testing::{InMemoryServer, MemoryStore, converse};
+use keystow::storage::{Found, Outcome, Query, Transaction};
+use keystow::testing::{InMemoryServer, MemoryStore, Store, converse};
 use keystow::{
     AccountName, Client, ClientPolicy, ClientSession, Exchange, KsfProfile, Server, ServerPolicy, ServerSetup,
     Timestamp, Unsettled, client,
@@ -17,9 +20,47 @@ pub(crate) const IDENTITY: &str = "keys.example.com";
 pub(crate) const PASSWORD: &str = "correct horse battery staple";
 pub(crate) const NOW: Timestamp = Timestamp::from_millis(1_800_000_000_000);
 
+/// A store whose own time is known: what is measured are the machines.
+pub(crate) struct Apart {
+    pub(crate) tables: MemoryStore,
+    took: Duration,
+}
+
+impl Apart {
+    /// What its reads and writes took since this was last asked.
+    pub(crate) fn took(&mut self) -> Duration {
+        std::mem::take(&mut self.took)
+    }
+}
+
+impl Store for Apart {
+    type Error = Infallible;
+
+    fn read(&mut self, query: &Query) -> Result<Found, Infallible> {
+        let begin = Instant::now();
+        let found = self.tables.read(query);
+        self.took += begin.elapsed();
+        found
+    }
+
+    fn apply(&mut self, transaction: &Transaction) -> Result<Outcome, Infallible> {
+        let begin = Instant::now();
+        let outcome = self.tables.apply(transaction);
+        self.took += begin.elapsed();
+        outcome
+    }
+}
+
+/// How long `f` takes, with the dropping of what it gives.
+pub(crate) fn timed<T>(f: impl FnOnce() -> T) -> Duration {
+    let begin = Instant::now();
+    drop(black_box(f()));
+    begin.elapsed()
+}
+
 /// Both machines, the store, and the generator that the client draws from.
 pub(crate) struct World {
-    pub(crate) server: InMemoryServer<MemoryStore>,
+    pub(crate) server: InMemoryServer<Apart>,
     pub(crate) client: Client,
     pub(crate) rng: ChaCha20Rng,
 }
@@ -37,7 +78,7 @@ impl World {
         let server = Server::new(setup, IDENTITY, ServerPolicy::default()).unwrap();
         let policy = ClientPolicy::new([profile]).unwrap();
         let client = Client::new(AccountName::new(ACCOUNT).unwrap(), IDENTITY, policy).unwrap();
-        let server = InMemoryServer::new(server, MemoryStore::new(), seed);
+        let server = InMemoryServer::new(server, Apart { tables: MemoryStore::new(), took: Duration::ZERO }, seed);
         let mut world = Self { server, client, rng };
         let exchange = world.client.register(PASSWORD, &mut world.rng).unwrap();
         world.run(exchange);
@@ -58,16 +99,22 @@ impl World {
         session.settle(unsettled).unwrap()
     }
 
+    /// How long `f` takes without the store's reads and writes.
+    pub(crate) fn timed<T>(&mut self, f: impl FnOnce(&mut Self) -> T) -> Duration {
+        self.server.store.took();
+        timed(|| f(self)) - self.server.store.took()
+    }
+
     /// Empties the tables that grow with every run, so that the first and the last find the same store: no secrets, no
     /// trail, the newest vault head.
     pub(crate) fn forget(&mut self) {
-        self.server.store.secrets.clear();
+        self.server.store.tables.secrets.clear();
         self.forget_history();
     }
 
     /// The same, but for the secrets.
     pub(crate) fn forget_history(&mut self) {
-        let MemoryStore { accounts, heads, audit, .. } = &mut self.server.store;
+        let MemoryStore { accounts, heads, audit, .. } = &mut self.server.store.tables;
         heads.retain(|(user_id, epoch), _| accounts.values().any(|row| row.user_id == *user_id && row.epoch == *epoch));
         audit.clear();
     }

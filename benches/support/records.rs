@@ -11,11 +11,7 @@ use sha2::{Digest, Sha256};
 const KEY: [u8; 32] = [7; 32];
 
 /// Records of `Bytes(32)` under given headers.
-pub(crate) struct Records {
-    records: Vec<Record>,
-    /// Whether the two keys that serve all records are scheduled once, as in `src/`, or for each call.
-    once: bool,
-}
+pub(crate) struct Records(Vec<Record>);
 
 struct Record {
     /// `info` of the record key; the header is its end.
@@ -50,37 +46,33 @@ impl Record {
 }
 
 impl Records {
-    pub(crate) fn new(headers: impl Iterator<Item = Vec<u8>>, once: bool) -> Self {
-        Self { records: headers.map(Record::new).collect(), once }
+    pub(crate) fn new(headers: impl Iterator<Item = Vec<u8>>) -> Self {
+        Self(headers.map(Record::new).collect())
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.records.len()
+        self.0.len()
     }
 
-    /// Expand, open, SHA-256, HMAC.
+    /// Expand, open, SHA-256, HMAC; the two keys that serve all records are scheduled once, as in `src/`.
     pub(crate) fn verify(&self) {
-        let keys = self.once.then(|| (prk(), mac()));
-        for record in &self.records {
-            let (prk, mac) = keys.clone().unwrap_or_else(|| (prk(), mac()));
+        let (prk, mac) = (prk(), Hmac::<Sha256>::new_from_slice(black_box(&KEY)).unwrap());
+        for record in &self.0 {
             let (cipher, mut secret) = (Aes256GcmSiv::new(&record.key(&prk).into()), record.ciphertext);
             let (nonce, buffer) = (Nonce::from([0; 12]), black_box(secret.as_mut_slice()).into());
             cipher.decrypt_inout_detached(&nonce, black_box(&record.header), buffer, &record.tag).unwrap();
-            let key_id = record.key_id();
-            black_box(mac.chain_update(&key_id[..16]).finalize().into_bytes());
+            let (key_id, mut element) = (record.key_id(), mac.clone());
+            element.update(&key_id[..16]);
+            black_box(element.finalize().into_bytes());
         }
     }
 
     /// The key IDs alone, which the server makes of the records that it reads.
     pub(crate) fn name(&self) {
-        self.records.iter().for_each(|record| _ = black_box(record.key_id()));
+        self.0.iter().for_each(|record| _ = black_box(record.key_id()));
     }
 }
 
 fn prk() -> Hkdf<Sha256> {
     Hkdf::from_prk(black_box(&KEY)).unwrap()
-}
-
-fn mac() -> Hmac<Sha256> {
-    Hmac::new_from_slice(black_box(&KEY)).unwrap()
 }
