@@ -12,6 +12,7 @@ mod tools;
 
 use ed25519_dalek::SigningKey;
 use ed25519_dalek::pkcs8::{EncodePrivateKey, KeypairBytes, PublicKeyBytes};
+use k256::elliptic_curve::sec1::ToSec1Point;
 use keystow::*;
 use tools::{ORDER, from_hex, kept, openssl, openssl_text, run};
 
@@ -55,15 +56,25 @@ fn scalar_of(sec1_der: &[u8]) -> &[u8] {
     &sec1_der[7..39]
 }
 
-/// An `ECPrivateKey` of nothing but version and private key.
-fn bare_sec1(private: &[u8]) -> Vec<u8> {
+/// An `ECPrivateKey` of nothing but version and private key: no curve.
+fn no_curve(private: &[u8]) -> Vec<u8> {
     let len = u8::try_from(private.len()).unwrap();
     [&[0x30, len + 5, 2, 1, 1, 4, len], private].concat()
 }
 
+/// The same, of secp256k1.
+fn bare_sec1(private: &[u8]) -> Vec<u8> {
+    let mut der = [&no_curve(private), &from_hex("a00706052b8104000a")[..]].concat();
+    der[1] += 9;
+    der
+}
+
 /// The same in PKCS#8, for secp256k1: RFC 5480's algorithm identifier.
 fn bare_pkcs8(scalar: &[u8]) -> Vec<u8> {
-    [&from_hex("303e020100301006072a8648ce3d020106052b8104000a0427"), &bare_sec1(scalar)[..]].concat()
+    let inside = no_curve(scalar);
+    let len = u8::try_from(inside.len()).unwrap();
+    let start = from_hex("020100301006072a8648ce3d020106052b8104000a04");
+    [&[0x30, len + 23], &start[..], &[len], &inside].concat()
 }
 
 /// A public point of another key in the place of this one's: it is the last field.
@@ -235,10 +246,15 @@ fn wrong_lengths_are_refused() {
         &BAD_SEC1_DER,
         [
             ("33", PlainSecret::sec1_der(&bare_sec1(&[1; 33]))),
+            ("31", PlainSecret::sec1_der(&bare_sec1(&[1; 31]))),
+            ("24", PlainSecret::sec1_der(&bare_sec1(&[1; 24]))),
             ("16", PlainSecret::sec1_der(&bare_sec1(&[1; 16]))),
             ("none", PlainSecret::sec1_der(&bare_sec1(&[]))),
         ],
     );
+    let pkcs8 = |scalar: &[u8]| PlainSecret::pkcs8_der(Kind::Secp256k1, &bare_pkcs8(scalar));
+    expect_refusals(&BAD_PKCS8_DER, [("33", pkcs8(&[1; 33])), ("31", pkcs8(&[1; 31])), ("24", pkcs8(&[1; 24]))]);
+    assert!(pkcs8(&[1; 32]).is_ok() && PlainSecret::sec1_der(&bare_sec1(&[1; 32])).is_ok());
     for (len, bytes) in [(0, vec![]), (65_537, vec![1; 65_537])] {
         let fault = CallerFault::SecretLength { len, max: 65_536 };
         expect_refusals(
@@ -311,6 +327,7 @@ fn der_of_another_curve_format_or_length_is_refused() {
             ("cut short", PlainSecret::sec1_der(&sec1[..sec1.len() - 1])),
             ("overlong length", PlainSecret::sec1_der(&overlong)),
             ("another point", PlainSecret::sec1_der(&with_foreign_point(&sec1))),
+            ("no curve", PlainSecret::sec1_der(&no_curve(&[1; 32]))),
             ("nothing", PlainSecret::sec1_der(&[])),
             ("garbage", PlainSecret::sec1_der(&[0xff; 48])),
         ],
@@ -359,6 +376,42 @@ fn pem_of_another_label_two_blocks_or_with_more_behind_is_refused() {
             ("nothing", PlainSecret::sec1_pem("")),
         ],
     );
+}
+
+/// RFC 7468 lets a reader take other lengths than its 64; tools that put a key on one line are common.
+#[test]
+fn pem_in_lines_of_another_length_or_with_text_before_it_is_taken() {
+    let sec1 = openssl_text(&["ec"], openssl(&PKCS8, []));
+    let lines: Vec<&str> = sec1.lines().collect();
+    let (body, key) = (lines[1..lines.len() - 1].concat(), PlainSecret::sec1_pem(&sec1).unwrap());
+    let in_lines = |len: usize| {
+        let wrapped: Vec<&str> = body.as_bytes().chunks(len).map(|line| std::str::from_utf8(line).unwrap()).collect();
+        [lines[0], &wrapped.join("\n"), lines[lines.len() - 1], ""].join("\n")
+    };
+    assert_eq!(in_lines(64), sec1);
+    let public = |key: PlainSecret| kept(vec![key])[0].public().copied();
+    let expected = public(key);
+    for pem in [in_lines(body.len()), in_lines(76), ["a word before\n", &sec1].concat()] {
+        assert_eq!(public(PlainSecret::sec1_pem(&pem).unwrap()), expected, "{pem}");
+    }
+}
+
+/// Version 2 of PKCS#8 (RFC 5958): the public key behind the private one.
+#[test]
+fn a_secp256k1_key_of_version_2_is_taken_only_with_its_own_public_key() {
+    let point = |byte: u8| {
+        let key = k256::SecretKey::from_slice(&[byte; 32]).unwrap();
+        key.public_key().to_sec1_point(true).as_bytes().to_vec()
+    };
+    let version_2 = |public: &[u8]| {
+        let mut der = bare_pkcs8(&[1; 32]);
+        (der[1], der[4]) = (der[1] + 36, 1);
+        let bits = u8::try_from(public.len() + 1).unwrap();
+        PlainSecret::pkcs8_der(Kind::Secp256k1, &[&der, &[0x81, bits, 0][..], public].concat())
+    };
+    assert!(version_2(&point(1)).is_ok());
+    assert_eq!(refused(version_2(&point(2))), Some(BAD_PKCS8_DER.into()));
+    assert_eq!(refused(version_2(&[5; 33])), Some(BAD_PKCS8_DER.into()));
 }
 
 #[test]

@@ -2,7 +2,9 @@
 
 use alloc::vec::Vec;
 
-use k256::pkcs8::{DecodePrivateKey, SecretDocument};
+use k256::pkcs8::der::pem;
+use k256::pkcs8::{DecodePrivateKey, PrivateKeyInfoRef};
+use sec1::EcPrivateKey;
 use zeroize::Zeroizing;
 
 use super::{Kind, PublicComponent, publics};
@@ -48,67 +50,81 @@ impl PlainSecret {
     pub fn hex(kind: Kind, text: &str) -> Result<Self, Error> {
         const NOT_HEX: CallerFault = CallerFault::ImportFormat("hexadecimal");
         check_len(text.as_bytes(), NOT_HEX)?;
-        let bytes = Zeroizing::new(base16ct::mixed::decode_vec(text).map_err(|_| NOT_HEX)?);
-        Self::raw(kind, &bytes)
+        // What was decoded before a wrong digit is secret as well: `decode_vec` wouldn't wipe it.
+        let bytes = SecretBytes::try_write_slice(text.len().div_ceil(2), |bytes| {
+            let decoded = base16ct::mixed::decode(text, bytes).map_err(|_| NOT_HEX)?;
+            if decoded.len().saturating_mul(2) == text.len() { Ok(()) } else { Err(NOT_HEX) }
+        })?;
+        Self::raw(kind, bytes.expose())
     }
 
-    /// PKCS#8 (RFC 5208, RFC 5958) in DER, version 1 or 2, not encrypted, for a key of this kind.
+    /// PKCS#8 (RFC 5208, RFC 5958) in DER, version 1 or 2, not encrypted, for a key of this kind. If it has the public key too,
+    /// it must be the private key's.
     ///
     /// # Errors
     /// [`CallerFault::ImportFormat`]; [`CallerFault::WrongKind`] for arbitrary bytes, which have no such format.
     pub fn pkcs8_der(kind: Kind, der: &[u8]) -> Result<Self, Error> {
         const NOT_PKCS8: CallerFault = CallerFault::ImportFormat("a PKCS#8 key of this kind in DER");
         check_len(der, NOT_PKCS8)?;
-        scrubbed::<K256, _>(|| match kind {
-            Kind::Bytes(_) => Err(CallerFault::WrongKind(kind).into()),
-            Kind::Secp256k1 => Self::secp256k1(k256::SecretKey::from_pkcs8_der(der).map_err(|_| NOT_PKCS8)?),
-            Kind::Ed25519 => Self::ed25519(&ed25519_dalek::SigningKey::from_pkcs8_der(der).map_err(|_| NOT_PKCS8)?),
-        })
+        scrubbed::<K256, _>(|| Self::pkcs8(kind, der, NOT_PKCS8))
     }
 
-    /// PKCS#8 in PEM (RFC 7468): one block, "PRIVATE KEY".
+    /// PKCS#8 in PEM (RFC 7468): one block, "PRIVATE KEY", in lines of any one length. Text before it is skipped, and nothing
+    /// may come after.
     ///
     /// # Errors
     /// As for [`PlainSecret::pkcs8_der`].
     pub fn pkcs8_pem(kind: Kind, pem: &str) -> Result<Self, Error> {
         const NOT_PKCS8: CallerFault = CallerFault::ImportFormat("a PKCS#8 key of this kind in PEM");
-        check_len(pem.as_bytes(), NOT_PKCS8)?;
-        scrubbed::<K256, _>(|| match kind {
-            Kind::Bytes(_) => Err(CallerFault::WrongKind(kind).into()),
-            Kind::Secp256k1 => Self::secp256k1(k256::SecretKey::from_pkcs8_pem(pem).map_err(|_| NOT_PKCS8)?),
-            Kind::Ed25519 => Self::ed25519(&ed25519_dalek::SigningKey::from_pkcs8_pem(pem).map_err(|_| NOT_PKCS8)?),
-        })
+        from_pem(pem, "PRIVATE KEY", NOT_PKCS8, |der| Self::pkcs8(kind, der, NOT_PKCS8))
     }
 
-    /// A secp256k1 key as SEC 1's `ECPrivateKey` (appendix C.4, RFC 5915) in DER.
+    /// A secp256k1 key as SEC 1's `ECPrivateKey` (appendix C.4, RFC 5915) in DER: with the name of the curve, and with its own
+    /// public key or none.
     ///
     /// # Errors
     /// [`CallerFault::ImportFormat`].
     pub fn sec1_der(der: &[u8]) -> Result<Self, Error> {
         const NOT_SEC1: CallerFault = CallerFault::ImportFormat("a SEC 1 key on secp256k1 in DER");
         check_len(der, NOT_SEC1)?;
-        scrubbed::<K256, _>(|| Self::secp256k1(k256::SecretKey::from_sec1_der(der).map_err(|_| NOT_SEC1)?))
+        scrubbed::<K256, _>(|| Self::sec1(der, NOT_SEC1))
     }
 
-    /// The same in PEM: one block, "EC PRIVATE KEY".
+    /// The same in PEM: one block, "EC PRIVATE KEY", as in [`PlainSecret::pkcs8_pem`]. `openssl ecparam -genkey` writes one before
+    /// it, "EC PARAMETERS", unless it is told `-noout`.
     ///
     /// # Errors
     /// [`CallerFault::ImportFormat`].
     pub fn sec1_pem(pem: &str) -> Result<Self, Error> {
         const NOT_SEC1: CallerFault = CallerFault::ImportFormat("a SEC 1 key on secp256k1 in PEM");
-        check_len(pem.as_bytes(), NOT_SEC1)?;
-        scrubbed::<K256, _>(|| {
-            // k256's own from_sec1_pem decodes into memory that it doesn't wipe.
-            match SecretDocument::from_pem(pem) {
-                Ok(("EC PRIVATE KEY", der)) => {
-                    Self::secp256k1(k256::SecretKey::from_sec1_der(der.as_bytes()).map_err(|_| NOT_SEC1)?)
-                }
-                _ => Err(NOT_SEC1.into()),
-            }
-        })
+        from_pem(pem, "EC PRIVATE KEY", NOT_SEC1, |der| Self::sec1(der, NOT_SEC1))
     }
 
-    fn secp256k1(key: k256::SecretKey) -> Result<Self, Error> {
+    fn pkcs8(kind: Kind, der: &[u8], fault: CallerFault) -> Result<Self, Error> {
+        match kind {
+            Kind::Bytes(_) => Err(CallerFault::WrongKind(kind).into()),
+            Kind::Secp256k1 => {
+                let info = PrivateKeyInfoRef::try_from(der).map_err(|_| fault.clone())?;
+                let (inside, public) = (ec_private_key(info.private_key.as_bytes()), info.public_key);
+                let key = inside.and_then(|_| k256::SecretKey::try_from(info).ok()).ok_or(fault.clone())?;
+                let is_its_own = |public: k256::PublicKey| public == key.public_key();
+                if public.is_none_or(|p| k256::PublicKey::from_sec1_bytes(p.raw_bytes()).is_ok_and(is_its_own)) {
+                    Self::secp256k1(&key)
+                } else {
+                    Err(fault.into())
+                }
+            }
+            Kind::Ed25519 => Self::ed25519(&ed25519_dalek::SigningKey::from_pkcs8_der(der).map_err(|_| fault)?),
+        }
+    }
+
+    fn sec1(der: &[u8], fault: CallerFault) -> Result<Self, Error> {
+        // RFC 5915, section 3: the curve is always named, though the syntax lets it be left out.
+        let named = ec_private_key(der).filter(|key| key.parameters.is_some());
+        Self::secp256k1(&named.and_then(|key| k256::SecretKey::try_from(key).ok()).ok_or(fault)?)
+    }
+
+    fn secp256k1(key: &k256::SecretKey) -> Result<Self, Error> {
         Self::raw(Kind::Secp256k1, Zeroizing::new(key.to_bytes()).as_slice())
     }
 
@@ -141,6 +157,30 @@ impl PlainSecret {
     pub(crate) fn expose(&self) -> &[u8] {
         self.bytes.expose()
     }
+}
+
+/// An `ECPrivateKey` whose scalar has all its 32 bytes (RFC 5915, section 3). `k256` takes a shorter one, which may have been cut.
+fn ec_private_key(der: &[u8]) -> Option<EcPrivateKey<'_>> {
+    EcPrivateKey::try_from(der).ok().filter(|key| key.private_key.len() == 32)
+}
+
+/// Reads the one block of a PEM text, which has this label. Its DER is decoded into memory that is wiped, whatever comes of it.
+fn from_pem(
+    text: &str,
+    label: &str,
+    fault: CallerFault,
+    read: impl FnOnce(&[u8]) -> Result<PlainSecret, Error>,
+) -> Result<PlainSecret, Error> {
+    check_len(text.as_bytes(), fault.clone())?;
+    scrubbed::<K256, _>(|| {
+        let mut decoder = pem::Decoder::new_detect_wrap(text.as_bytes()).map_err(|_| fault.clone())?;
+        if decoder.type_label() != label {
+            return Err(fault.into());
+        }
+        let mut room = Zeroizing::new(alloc::vec![0; decoder.remaining_len()]);
+        let der = decoder.decode(&mut room).map_err(|_| fault.clone())?;
+        if decoder.is_finished() { read(der) } else { Err(fault.into()) }
+    })
 }
 
 /// The longest input that is looked at: twice the most bytes that a secret has.

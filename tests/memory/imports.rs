@@ -1,6 +1,7 @@
 //! The person's own secrets, in every format.
 
 use keystow::*;
+use zeroize::Zeroizing;
 
 use super::flows::KINDS;
 use super::known::Secrets;
@@ -17,6 +18,30 @@ pub(crate) struct Imports {
     pub(crate) sec1_pem: String,
     pub(crate) ed25519_der: Vec<u8>,
     pub(crate) ed25519_pem: String,
+}
+
+/// A character that neither base64 nor hexadecimal has, in this place.
+fn misspelt(text: &str, place: usize) -> Zeroizing<String> {
+    joined(&[&text[..place], "!", &text[place + 1..]])
+}
+
+/// A copy that is wiped, made in one allocation: what is searched is the library.
+fn joined(parts: &[&str]) -> Zeroizing<String> {
+    let mut text = Zeroizing::new(String::with_capacity(parts.iter().map(|part| part.len()).sum()));
+    parts.iter().for_each(|part| text.push_str(part));
+    text
+}
+
+/// The last place of a PEM's base64, before its padding.
+fn last_of(pem: &str) -> usize {
+    pem.find("\n-----END").unwrap() - 3
+}
+
+/// A PEM of 48 bytes (no padding), with another byte behind its DER.
+fn longer(pem: &str) -> Zeroizing<String> {
+    assert!(!pem.contains('='));
+    let (before, after) = pem.split_at(pem.find("\n-----END").unwrap());
+    joined(&[before, "AA==", after])
 }
 
 impl Imports {
@@ -77,6 +102,12 @@ impl Imports {
             PlainSecret::pkcs8_pem(ed25519, self.ed25519_pem.get(..80).unwrap()),
             PlainSecret::sec1_pem(&self.secp256k1_pem),
             PlainSecret::sec1_der(&self.secp256k1_der),
+            // Right up to the last character, and one byte more inside.
+            PlainSecret::hex(KINDS[0], &misspelt(&self.hex, self.hex.len() - 1)),
+            PlainSecret::pkcs8_pem(secp256k1, &misspelt(&self.secp256k1_pem, last_of(&self.secp256k1_pem))),
+            PlainSecret::sec1_pem(&misspelt(&self.sec1_pem, last_of(&self.sec1_pem))),
+            PlainSecret::pkcs8_pem(ed25519, &misspelt(&self.ed25519_pem, last_of(&self.ed25519_pem))),
+            PlainSecret::pkcs8_pem(ed25519, &longer(&self.ed25519_pem)),
         ];
         assert!(outcomes.iter().all(Result::is_err));
     }
