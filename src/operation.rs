@@ -98,7 +98,7 @@ pub(crate) struct Context<'a> {
 }
 
 impl Context<'_> {
-    /// What this step draws, public from the start.
+    /// What this step draws, public from the start: the same bytes if it is called again.
     pub(crate) fn draw<const N: usize>(&self) -> Result<[u8; N], Error> {
         Draw::once(self.seed, &self.fingerprint)
     }

@@ -158,7 +158,7 @@ impl Prk {
         })
     }
 
-    /// As [`expand`].
+    /// As [`expand`], but what it leaves on the stack is for the caller to overwrite, once for all that he expands.
     pub(crate) fn expand(&self, label: &[u8], fields: &[&[u8]], out: &mut [u8]) -> Result<(), Error> {
         let info = info(label, fields).ok_or(TOO_LONG)?;
         Ok(self.0.expand(&info, out).map_err(|_| TOO_LONG)?)
@@ -194,9 +194,11 @@ impl MacKey {
 /// HKDF-Extract (RFC 5869, section 2.2): HMAC-SHA-256 of `ikm` under `salt`, to be kept.
 pub(crate) fn extract(salt: &Key, ikm: &Key) -> Key {
     Key::write(|prk| {
-        let (mut extracted, _) = Hkdf::<Sha256>::extract(Some(salt.expose()), ikm.expose());
-        prk.copy_from_slice(&extracted);
-        zeroize::Zeroize::zeroize(extracted.as_mut_slice());
+        scrubbed::<HASHES, _>(|| {
+            let (mut extracted, _) = Hkdf::<Sha256>::extract(Some(salt.expose()), ikm.expose());
+            prk.copy_from_slice(&extracted);
+            zeroize::Zeroize::zeroize(extracted.as_mut_slice());
+        });
     })
 }
 

@@ -160,7 +160,8 @@ impl Vault {
         if sealed.header.user_id() != self.user_id || sealed.ciphertext.len() != sealed.header.ciphertext_len() {
             return Err(damaged().into());
         }
-        open_secret(&self.record_key(header)?, ONE_MESSAGE, header, &sealed.ciphertext).map_err(|_| damaged().into())
+        let open = || open_secret(&self.record_key(header)?, ONE_MESSAGE, header, &sealed.ciphertext);
+        scrubbed::<HASHES, _>(open).map_err(|_| damaged().into())
     }
 
     /// The tag by which secrets that were made together, and the head that they were made at, are known again:

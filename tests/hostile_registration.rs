@@ -205,7 +205,7 @@ fn rule_16_a_response_without_valid_points_is_refused_by_the_client() {
     bytes[..32].copy_from_slice(blinded.as_bytes());
     let evaluated = Box::new(OpaqueMessage::from_bytes(bytes));
     let reflected = ServerMessage::RegistrationResponse { session_id, user_id, evaluated };
-    assert_eq!(fault(exchange.receive(reflected)), PeerFault::LoginFailed.into());
+    assert_eq!(fault(exchange.receive(reflected)), PeerFault::InvalidElement.into());
     assert!(exchange.receive(honest).unwrap().is_none());
 }
 

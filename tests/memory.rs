@@ -63,7 +63,9 @@ fn rule_17_no_secret_is_left_in_freed_memory() {
 /// to the wipe. (`docs/threat-model.md`, "Memory and hardware", says why this is no promise about another compiler.)
 #[test]
 fn rule_17_no_secret_is_left_on_the_stack() {
-    assert_eq!(searched(Sessions::Alone).residue(), BTreeMap::new());
+    for sessions in [Sessions::Alone, Sessions::Fleet, Sessions::HandedOver] {
+        assert_eq!(searched(sessions).residue(), BTreeMap::new(), "{sessions:?}");
+    }
 }
 
 /// A call that leaves a copy behind.

@@ -69,7 +69,10 @@ impl RetrievedSecret {
 
     /// Version 1 of PKCS#8 has no public key.
     fn ed25519_version_1(&self) -> Result<KeypairBytes, Error> {
-        Ok(KeypairBytes { secret_key: self.ed25519()?.to_bytes(), public_key: None })
+        match (self.kind(), self.expose().try_into()) {
+            (Kind::Ed25519, Ok(secret_key)) => Ok(KeypairBytes { secret_key, public_key: None }),
+            _ => Err(self.wrong_kind()),
+        }
     }
 
     fn wrong_kind(&self) -> Error {

@@ -104,9 +104,11 @@ impl PublicComponent {
     /// SubjectPublicKeyInfo (RFC 5280) in PEM (RFC 7468), as `openssl pkey -pubin` reads it.
     ///
     /// # Errors
-    /// [`PeerFault::InvalidElement`] if the bytes are not a point of the curve, which no key from this crate has.
+    /// [`PeerFault::InvalidElement`] if the bytes are no valid public key, the one way to write it: every key from this crate is.
     pub fn to_spki_pem(&self) -> Result<String, Error> {
-        let invalid = PeerFault::InvalidElement;
+        if !self.is_valid() {
+            return Err(PeerFault::InvalidElement.into());
+        }
         match self {
             Self::Secp256k1(bytes) => {
                 k256::PublicKey::from_sec1_bytes(bytes).ok().and_then(|key| key.to_public_key_pem(LineEnding::LF).ok())
@@ -115,7 +117,7 @@ impl PublicComponent {
                 .ok()
                 .and_then(|key| key.to_public_key_pem(LineEnding::LF).ok()),
         }
-        .ok_or(invalid.into())
+        .ok_or(PeerFault::InvalidElement.into())
     }
 
     /// Splits a public component of `kind` off the front of `bytes`, by length alone.

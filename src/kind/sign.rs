@@ -24,7 +24,7 @@ impl EcdsaSignature {
         self.signature.to_bytes().into()
     }
 
-    /// The `ECDSA-Sig-Value` of RFC 3279, section 2.2.3, in DER: at most 72 bytes. What `openssl` takes.
+    /// The `ECDSA-Sig-Value` of RFC 3279, section 2.2.3, in DER: at most 71 bytes, as S is low. What `openssl` takes.
     #[must_use]
     pub fn to_der(&self) -> Vec<u8> {
         self.signature.to_der().as_bytes().to_vec()
@@ -54,7 +54,9 @@ impl RetrievedSecret {
         self.sign_ecdsa_prehash(&sha256(&[message]))
     }
 
-    /// Signs a 32-byte hash, of whatever the hash is of.
+    /// Signs a 32-byte hash as it is, for messages that are hashed otherwise than with SHA-256.
+    ///
+    /// **Compute the hash yourself, with a cryptographic hash function**: whoever chooses these 32 bytes chooses what is signed.
     ///
     /// # Errors
     /// [`crate::CallerFault::WrongKind`] for anything but secp256k1.

@@ -113,11 +113,11 @@ fn invalid<E>(_: E) -> Error {
     PeerFault::InvalidElement.into()
 }
 
-/// A finished exchange that didn't end well: memory for the KSF is the caller's matter, the rest is the peer's.
-fn failed(error: ProtocolError) -> Error {
-    match error {
+/// A step of the client's that failed: memory for the KSF is the caller's matter, the rest is the peer's, and says this.
+fn failed(fault: PeerFault) -> impl FnOnce(ProtocolError) -> Error {
+    |error| match error {
         ProtocolError::LibraryError(opaque_ke::errors::InternalError::KsfError) => CallerFault::KsfFailed.into(),
-        _ => PeerFault::LoginFailed.into(),
+        _ => fault.into(),
     }
 }
 
@@ -152,7 +152,8 @@ impl Registration {
     /// RFC 9807, section 5.2.1: `CreateRegistrationRequest`.
     pub(crate) fn start(draw: &mut Draw, input: Arc<SecretBytes>) -> Result<(Self, Box<Blinded>), Error> {
         scrubbed::<CURVES, _>(|| {
-            let started = ClientRegistration::<Suite>::start(draw, input.expose()).map_err(failed)?;
+            let started =
+                ClientRegistration::<Suite>::start(draw, input.expose()).map_err(failed(PeerFault::InvalidElement))?;
             let blinded = OpaqueMessage::copy(&started.message.serialize())?;
             Ok((Self { state: Box::new(started.state), input }, blinded))
         })
@@ -169,8 +170,12 @@ impl Registration {
         scrubbed::<CURVES, _>(|| {
             let response = RegistrationResponse::<Suite>::deserialize(&response.0).map_err(invalid)?;
             let parameters = ClientRegistrationFinishParameters::new(identity.identifiers(), Some(&profile));
-            let result =
-                self.state.as_ref().clone().finish(draw, self.input.expose(), response, parameters).map_err(failed)?;
+            let result = self
+                .state
+                .as_ref()
+                .clone()
+                .finish(draw, self.input.expose(), response, parameters)
+                .map_err(failed(PeerFault::InvalidElement))?;
             Ok(RegistrationResult {
                 export_key: long_key(result.export_key)?,
                 upload: OpaqueMessage::copy(&result.message.serialize())?,
@@ -198,7 +203,7 @@ impl Login {
     /// RFC 9807, section 6.2.1: `GenerateKE1`.
     pub(crate) fn start(draw: &mut Draw, input: Arc<SecretBytes>) -> Result<(Self, Box<Ke1>), Error> {
         scrubbed::<CURVES, _>(|| {
-            let started = ClientLogin::<Suite>::start(draw, input.expose()).map_err(failed)?;
+            let started = ClientLogin::<Suite>::start(draw, input.expose()).map_err(failed(PeerFault::LoginFailed))?;
             let ke1 = OpaqueMessage::copy(&started.message.serialize())?;
             Ok((Self { state: Box::new(started.state), input }, ke1))
         })
@@ -216,8 +221,12 @@ impl Login {
             let response = CredentialResponse::<Suite>::deserialize(&ke2.0).map_err(invalid)?;
             let context = context(profile)?;
             let parameters = ClientLoginFinishParameters::new(Some(&context), identity.identifiers(), Some(&profile));
-            let result =
-                self.state.as_ref().clone().finish(draw, self.input.expose(), response, parameters).map_err(failed)?;
+            let result = self
+                .state
+                .as_ref()
+                .clone()
+                .finish(draw, self.input.expose(), response, parameters)
+                .map_err(failed(PeerFault::LoginFailed))?;
             Ok(LoginResult {
                 ke3: OpaqueMessage::copy(&result.message.serialize())?,
                 export_key: long_key(result.export_key)?,
@@ -338,15 +347,16 @@ impl AwaitedLogin {
 // A login between KE2 and KE3 goes from node to node inside of a sealed session.
 impl Serialize for AwaitedLogin {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_bytes(&Zeroizing::new(self.0.serialize()))
+        let bytes = scrubbed::<CURVES, _>(|| SecretBytes::concat(&[Zeroizing::new(self.0.serialize()).as_slice()]));
+        serializer.serialize_bytes(bytes.expose())
     }
 }
 
 impl<'de> Deserialize<'de> for AwaitedLogin {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let bytes = <&[u8]>::deserialize(deserializer)?;
-        let login = ServerLogin::deserialize(bytes).map_err(serde::de::Error::custom)?;
-        Ok(Self(Box::new(login)))
+        let login = scrubbed::<CURVES, _>(|| ServerLogin::deserialize(bytes).map(Box::new));
+        Ok(Self(login.map_err(serde::de::Error::custom)?))
     }
 }
 

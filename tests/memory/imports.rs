@@ -22,7 +22,8 @@ pub(crate) struct Imports {
 
 /// A character that neither base64 nor hexadecimal has, in this place.
 fn misspelt(text: &str, place: usize) -> Zeroizing<String> {
-    joined(&[&text[..place], "!", &text[place + 1..]])
+    let (before, rest) = text.split_at(place);
+    joined(&[before, "!", rest.split_at(1).1])
 }
 
 /// A copy that is wiped, made in one allocation: what is searched is the library.
