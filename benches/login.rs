@@ -234,8 +234,7 @@ fn beside_opaque_ke(name: &'static str, part: Part, at_most: Option<f64>) -> Com
 }
 
 /// The client's whole login under the recommended profile beside Argon2id alone.
-fn beside_argon2() -> Comparison<'static> {
-    let profile = KsfProfile::RECOMMENDED;
+fn beside_argon2(name: &'static str, profile: KsfProfile) -> Comparison<'static> {
     let mut world = World::with_profile(1, profile);
     let argon2 = move || {
         let (begin, mut output) = (Instant::now(), [0; 64]);
@@ -244,7 +243,7 @@ fn beside_argon2() -> Comparison<'static> {
         begin.elapsed()
     };
     Comparison {
-        name: "login, client, 64 MiB, 3 passes, 4 lanes",
+        name,
         ours: ("keystow", Box::new(move || log_in(&mut world).part(Part::ClientToSession))),
         other: ("argon2", Box::new(argon2)),
         at_most: None,
@@ -259,7 +258,7 @@ fn in_parallel() -> Comparison<'static> {
         (World::with_profile(1, KsfProfile::RECOMMENDED), World::with_profile(1, KsfProfile::RECOMMENDED));
     let one = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
     Comparison {
-        name: "login, client, 64 MiB, 3 passes, 4 lanes",
+        name,
         ours: ("all threads", Box::new(move || log_in(&mut world).part(Part::ClientToSession))),
         other: ("one thread", Box::new(move || one.install(|| log_in(&mut alone).part(Part::ClientToSession)))),
         at_most: None,
@@ -275,7 +274,8 @@ fn main() {
         beside_opaque_ke("login with its heads, server", Part::ServerWithHeads, None),
         beside_opaque_ke("login up to KE3, client, cheap profile", Part::Client, None),
         beside_opaque_ke("login up to the session, client, cheap profile", Part::ClientToSession, None),
-        beside_argon2(),
+        beside_argon2("login, client, 64 MiB, 3 passes, 4 lanes", KsfProfile::RECOMMENDED),
+        beside_argon2("login, client, the floor: 19 MiB, 2 passes, 1 lane", KsfProfile::FLOOR),
     ];
     support::run(comparisons, |_| ());
 }

@@ -94,12 +94,13 @@ fn an_exchange_makes_at_most_so_many_allocations() {
     let store = Apart { store: MemoryStore::new(), count: 0 };
     let mut world = world_with(1, store, ServerPolicy::default());
     let ada = client("ada");
-    world.register(&ada, PASSWORD).unwrap().unwrap();
+    let (_, count) = run(&mut world, |world| ada.register(PASSWORD, &mut world.rng).unwrap());
+    check("register", 0, count, most(45, 39));
     let (mut session, count) = run(&mut world, |world| ada.log_in(PASSWORD, None, &mut world.rng).unwrap());
     check("log in", 0, count, most(49, 53));
-    for (secrets, generate, store, retrieve, list, delete) in [
-        (1, most(19, 7), most(15, 19), most(12, 14), most(16, 11), most(13, 21)),
-        (100, most(437, 7), most(219, 218), most(322, 134), most(313, 110), most(14, 334)),
+    for (secrets, generate, import, store, retrieve, list, delete) in [
+        (1, most(19, 7), most(10, 7), most(15, 19), most(12, 14), most(16, 11), most(13, 21)),
+        (100, most(437, 7), most(213, 7), most(219, 218), most(322, 131), most(313, 110), most(14, 331)),
     ] {
         let kinds = vec![Kind::Secp256k1; secrets];
         let (pending, count) = run(&mut world, |world| session.generate(&kinds, &mut world.rng).unwrap());
@@ -108,6 +109,9 @@ fn an_exchange_makes_at_most_so_many_allocations() {
         check("store", secrets, count, store);
         session.settle(stored).unwrap();
         let key_ids: Vec<_> = pending.key_ids().collect();
+        let plain = (0..secrets).map(|_| PlainSecret::bytes([7; 32]).unwrap()).collect();
+        let (_, count) = run(&mut world, |world| session.import(plain, &mut world.rng).unwrap());
+        check("import", secrets, count, import);
         let (_, count) = run(&mut world, |_| session.retrieve(&key_ids).unwrap());
         check("retrieve", secrets, count, retrieve);
         let (listed, count) = run(&mut world, |_| session.list().unwrap());
@@ -117,6 +121,22 @@ fn an_exchange_makes_at_most_so_many_allocations() {
         check("delete", secrets, count, delete);
         session.settle(deleted).unwrap();
     }
+    let pin = session.pin();
+    let (_, count) = run(&mut world, |_| session.status().unwrap());
+    check("status", 0, count, most(3, 4));
+    let (verified, count) = run(&mut world, |_| session.verify_pin(pin).unwrap());
+    check("verify_pin", 0, count, most(8, 9));
+    session.settle(verified).unwrap();
+    let (page, count) = run(&mut world, |_| session.audit(AuditFilter::default(), None, 10).unwrap());
+    check("audit", page.entries.len(), count, most(10, 13));
+    let (changed, count) = run(&mut world, |world| session.change_password(PASSWORD, &mut world.rng).unwrap());
+    check("change_password", 0, count, most(29, 25));
+    session.settle(changed).unwrap();
+    let (_, count) = run(&mut world, |_| session.log_out().unwrap());
+    check("log_out", 0, count, most(3, 4));
+    let (mut session, _) = run(&mut world, |world| ada.log_in(PASSWORD, None, &mut world.rng).unwrap());
+    let (_, count) = run(&mut world, |_| session.delete_account().unwrap());
+    check("delete_account", 0, count, most(13, 23));
 }
 
 #[test]
