@@ -185,7 +185,7 @@ pub(crate) fn asked_for(name: &str) -> bool {
     std::env::args().any(|argument| argument == name)
 }
 
-/// Whether this is `cargo bench`, and not a trial run.
+/// Whether this is `cargo bench`, and neither a trial run nor one for a profiler.
 pub(crate) fn is_measured() -> bool {
-    asked_for("--bench") && !asked_for("--test")
+    asked_for("--bench") && !asked_for("--test") && !asked_for("--profile-time")
 }
