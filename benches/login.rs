@@ -258,7 +258,7 @@ fn in_parallel() -> Comparison<'static> {
         (World::with_profile(1, KsfProfile::RECOMMENDED), World::with_profile(1, KsfProfile::RECOMMENDED));
     let one = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
     Comparison {
-        name,
+        name: "login, client, 64 MiB, 3 passes, 4 lanes, in parallel",
         ours: ("all threads", Box::new(move || log_in(&mut world).part(Part::ClientToSession))),
         other: ("one thread", Box::new(move || one.install(|| log_in(&mut alone).part(Part::ClientToSession)))),
         at_most: None,
