@@ -52,8 +52,7 @@ impl PlainSecret {
         check_len(text.as_bytes(), NOT_HEX)?;
         // What was decoded before a wrong digit is secret as well: `decode_vec` wouldn't wipe it.
         let bytes = SecretBytes::try_write_slice(text.len().div_ceil(2), |bytes| {
-            let decoded = base16ct::mixed::decode(text, bytes).map_err(|_| NOT_HEX)?;
-            if decoded.len().saturating_mul(2) == text.len() { Ok(()) } else { Err(NOT_HEX) }
+            base16ct::mixed::decode(text, bytes).map(|_| ()).map_err(|_| NOT_HEX)
         })?;
         Self::raw(kind, bytes.expose())
     }
@@ -62,7 +61,7 @@ impl PlainSecret {
     /// it must be the private key's.
     ///
     /// # Errors
-    /// [`CallerFault::ImportFormat`]; [`CallerFault::WrongKind`] for arbitrary bytes, which have no such format.
+    /// [`CallerFault::ImportFormat`]; [`CallerFault::WrongKind`] for a kind of arbitrary bytes, which have no such format.
     pub fn pkcs8_der(kind: Kind, der: &[u8]) -> Result<Self, Error> {
         const NOT_PKCS8: CallerFault = CallerFault::ImportFormat("a PKCS#8 key of this kind in DER");
         check_len(der, NOT_PKCS8)?;
