@@ -396,6 +396,29 @@ fn pem_in_lines_of_another_length_or_with_text_before_it_is_taken() {
     }
 }
 
+/// What others may take for a key: k256 decompresses a tag of 5, ed25519-dalek takes y = p + 3 for y = 3, and the identity.
+#[test]
+fn bytes_that_are_no_valid_public_key_have_no_spki() {
+    let mut compact = [0; 33];
+    let key = k256::SecretKey::from_slice(&[1; 32]).unwrap().public_key();
+    compact.copy_from_slice(key.to_sec1_point(true).as_bytes());
+    assert!(PublicComponent::Secp256k1(compact).to_spki_pem().is_ok());
+    compact[0] = 5;
+    let (mut again, mut identity) = ([0xff; 32], [0; 32]);
+    (again[0], again[31], identity[0]) = (0xf0, 0x7f, 1);
+    let mut three = [0; 32];
+    three[0] = 3;
+    assert!(PublicComponent::Ed25519(three).to_spki_pem().is_ok());
+    for public in [
+        PublicComponent::Secp256k1(compact),
+        PublicComponent::Secp256k1([0; 33]),
+        PublicComponent::Ed25519(again),
+        PublicComponent::Ed25519(identity),
+    ] {
+        assert_eq!(public.to_spki_pem(), Err(PeerFault::InvalidElement.into()), "{public:?}");
+    }
+}
+
 /// Version 2 of PKCS#8 (RFC 5958): the public key behind the private one.
 #[test]
 fn a_secp256k1_key_of_version_2_is_taken_only_with_its_own_public_key() {
