@@ -29,9 +29,7 @@ struct Core {
 
 impl Core {
     fn new() -> Self {
-        let mut world = World::new(1);
-        let exchange = world.client.log_in(PASSWORD, None, &mut world.rng).unwrap();
-        let mut session = world.run(exchange);
+        let (mut world, mut session) = World::with_session(1);
         let exchange = session.generate(&[Kind::Secp256k1], &mut world.rng).unwrap();
         let pending = world.run(exchange);
         let exchange = session.store(&pending).unwrap();
@@ -59,7 +57,7 @@ impl Core {
         let key_id = session.settle(stored).unwrap()[0].key_id;
         let exchange = session.delete(&[key_id]).unwrap();
         world.settle(session, exchange);
-        world.server.store.tables.secrets.remove(&(session.user_id(), key_id));
+        world.server.store.secrets.remove(&(session.user_id(), key_id));
         generated + took
     }
 

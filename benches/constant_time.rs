@@ -220,9 +220,7 @@ fn cheap() -> ClientPolicy {
 
 /// The tag of a frame, compared inside of `aes-gcm-siv`.
 fn frame() {
-    let mut world = World::new(3);
-    let exchange = world.client.log_in(PASSWORD, None, &mut world.rng).unwrap();
-    let mut session = world.run(exchange);
+    let (mut world, mut session) = World::with_session(3);
     let right = session.status().unwrap().message().clone();
     let ClientMessage::Frame(frame) = &right else { panic!("no frame") };
     let tag = *frame.sealed.last_chunk::<16>().unwrap();
@@ -236,9 +234,7 @@ fn frame() {
 
 /// The tag that holds pending secrets together.
 fn pending() {
-    let mut world = World::new(4);
-    let exchange = world.client.log_in(PASSWORD, None, &mut world.rng).unwrap();
-    let mut session = world.run(exchange);
+    let (mut world, mut session) = World::with_session(4);
     let exchange = session.generate(&[Kind::Bytes(1)], &mut world.rng).unwrap();
     let bytes = world.run(exchange).encode().unwrap();
     let classes = Classes::new(&bytes, [bytes.len() - 32, bytes.len() - 1].map(Some));

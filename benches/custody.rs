@@ -11,7 +11,8 @@
 //! | list, each secret | record opened | record key | element | key ID on either side |
 //! | import | record sealed and opened; head sealed | record key, twice | binder; tag, twice; element | key ID three times; nonce and pin |
 //!
-//! The store's own time is taken off. Keys that serve many records are scheduled before, as they are at login. What an import's client draws isn't counted.
+//! The store's own time is taken off. Keys that serve many records are scheduled before, as they are at login. What an
+//! import's client draws isn't counted.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -34,7 +35,7 @@ use hmac::{Hmac, Mac};
 use keystow::{ClientSession, KeyId, Kind, PendingSecrets, PlainSecret};
 use records::Records;
 use sha2::{Digest, Sha256};
-use support::{Comparison, PASSWORD, World, timed};
+use support::{Comparison, World, timed};
 
 /// The sizes of the frames of a store of one `Bytes(32)`, inside; then of a retrieval, of a deletion, of an import, and of a
 /// page of a list with so many secrets.
@@ -58,9 +59,7 @@ struct Custody {
 
 impl Custody {
     fn new() -> Self {
-        let mut world = World::new(1);
-        let exchange = world.client.log_in(PASSWORD, None, &mut world.rng).unwrap();
-        let session = world.run(exchange);
+        let (world, session) = World::with_session(1);
         Self { world, session }
     }
 

@@ -48,9 +48,7 @@ struct Warm {
 }
 
 fn warm() -> Warm {
-    let mut world = World::new(1);
-    let exchange = world.client.log_in(PASSWORD, None, &mut world.rng).unwrap();
-    let session = world.run(exchange);
+    let (world, session) = World::with_session(1);
     let mut warm = Warm { world, session, key_id: KeyId::from_bytes([0; 16]) };
     warm.key_id = warm.generate_and_store(Kind::Secp256k1);
     warm

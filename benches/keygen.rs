@@ -28,7 +28,7 @@ use keystow::{ClientMessage, ClientSession, Kind, NewSecret, ServerMessage};
 use primitives::Primitives;
 use rand_chacha::ChaCha20Rng;
 use rand_core::{Rng, SeedableRng};
-use support::{Comparison, NOW, PASSWORD, World, timed};
+use support::{Comparison, NOW, World, timed};
 
 /// Generate and store, whole, in a session that was opened once.
 struct Whole {
@@ -39,9 +39,7 @@ struct Whole {
 
 impl Whole {
     fn new(kinds: Vec<Kind>) -> Self {
-        let mut world = World::new(1);
-        let exchange = world.client.log_in(PASSWORD, None, &mut world.rng).unwrap();
-        let session = world.run(exchange);
+        let (world, session) = World::with_session(1);
         Self { world, session, kinds }
     }
 

@@ -23,165 +23,29 @@
     clippy::print_stdout
 )]
 
+#[path = "scale/sessions.rs"]
+mod sessions;
 #[path = "support/shards.rs"]
 mod shards;
 mod support;
+#[path = "scale/world.rs"]
+mod world;
 
-use std::collections::{HashMap, VecDeque};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use criterion::Criterion;
-use keystow::operation::{Reply, Request, retrieve, status};
-use keystow::testing::{MemoryStore, Store, hostile};
-use keystow::{
-    AccountName, Client, ClientMessage, ClientPolicy, ClientSession, Exchange, KeyId, Kind, KsfProfile, Server,
-    ServerMessage, ServerPolicy, ServerSession, ServerSetup, SessionId, Step, Unsettled, client,
-};
-use rand_chacha::ChaCha20Rng;
-use rand_core::{Rng, SeedableRng};
-use shards::Shards;
-use support::{IDENTITY, NOW, PASSWORD, asked_for, is_measured, median};
+use keystow::testing::MemoryStore;
+use keystow::{ClientSession, KeyId, Kind};
+use rand_core::Rng;
+use sessions::{Ready, Sessions, verdict};
+use support::{asked_for, is_measured, median};
+use world::{Took, World, person, register, shuffled};
 
 const SIZES: [usize; 3] = [10, 1_000, 100_000];
 const QUICK_SIZES: [usize; 3] = [10, 100, 1_000];
 
-/// What the issue allows: the time at one size beside that at a smaller one, the bytes of an open session.
+/// What the issue allows: the time at one size beside that at a smaller one.
 const FLAT: f64 = 1.2;
-const SESSION: usize = 512;
-
-// --- a deployment ---------------------------------------------------------------------------------------
-
-/// A key server with its store and its sessions, and what its clients draw from.
-struct World {
-    server: Server,
-    store: Shards,
-    sessions: HashMap<SessionId, ServerSession>,
-    rng: ChaCha20Rng,
-    /// How long `serve` took since this was last asked for, and its look-ups of sessions.
-    served: Duration,
-    look_up: Duration,
-}
-
-/// How long a run took: what is measured, and what was taken off, the store and the look-ups of sessions.
-struct Took {
-    machines: Duration,
-    beside: Duration,
-}
-
-impl World {
-    fn new(seed: u64) -> Self {
-        let mut rng = ChaCha20Rng::seed_from_u64(seed);
-        let setup = ServerSetup::generate(&mut rng).unwrap();
-        let server = Server::new(setup, IDENTITY, ServerPolicy::default()).unwrap();
-        let (store, sessions) = (Shards::default(), HashMap::new());
-        Self { server, store, sessions, rng, served: Duration::ZERO, look_up: Duration::ZERO }
-    }
-
-    /// From a message's bytes to the answer's.
-    fn serve(&mut self, message: &[u8]) -> Vec<u8> {
-        let Self { server, store, sessions, rng, .. } = self;
-        let begin = Instant::now();
-        let message = ClientMessage::decode(message).unwrap();
-        let session_id = message.session_id().unwrap();
-        let found = Instant::now();
-        let session = sessions.entry(session_id).or_insert_with(|| server.accept(rng));
-        let look_up = found.elapsed();
-        let mut step = session.receive(message, NOW).unwrap();
-        let answer = loop {
-            step = match step {
-                Step::Read(read) => {
-                    let found = store.read(read.query()).unwrap();
-                    read.found(found).unwrap()
-                }
-                Step::Write(write) => {
-                    let outcome = store.apply(write.transaction()).unwrap();
-                    break write.settle(outcome).unwrap();
-                }
-                Step::Reply(answer) => break answer,
-            }
-        };
-        let answer = answer.encode().unwrap();
-        self.served += begin.elapsed();
-        self.look_up += look_up;
-        answer
-    }
-
-    /// Runs an exchange to its end, every message crossing as bytes.
-    fn run<O: client::Operation>(&mut self, mut exchange: Exchange<O>) -> O::Output {
-        loop {
-            let answer = self.serve(&exchange.message().encode().unwrap());
-            if let Some(outcome) = exchange.receive(ServerMessage::decode(&answer).unwrap()).unwrap() {
-                return outcome.unwrap();
-            }
-        }
-    }
-
-    fn settle<T, O>(&mut self, session: &mut ClientSession, exchange: Exchange<O>) -> T
-    where
-        O: client::Operation<Output = Unsettled<T>>,
-    {
-        let unsettled = self.run(exchange);
-        session.settle(unsettled).unwrap()
-    }
-
-    /// The server's time since this was last asked.
-    fn of_server(&mut self) -> Took {
-        let beside = self.store.took() + std::mem::take(&mut self.look_up);
-        Took { machines: std::mem::take(&mut self.served) - beside, beside }
-    }
-
-    /// Both sides' time of what `f` does.
-    fn of_both(&mut self, f: impl FnOnce(&mut Self)) -> Took {
-        self.of_server();
-        let begin = Instant::now();
-        f(self);
-        let whole = begin.elapsed();
-        let Took { beside, .. } = self.of_server();
-        Took { machines: whole - beside, beside }
-    }
-
-    fn log_in(&mut self, client: &Client) -> ClientSession {
-        let exchange = client.log_in(PASSWORD, None, &mut self.rng).unwrap();
-        self.run(exchange)
-    }
-
-    fn store(&mut self, session: &mut ClientSession, kinds: &[Kind]) -> Vec<KeyId> {
-        let exchange = session.generate(kinds, &mut self.rng).unwrap();
-        let pending = self.run(exchange);
-        let exchange = session.store(&pending).unwrap();
-        self.settle(session, exchange).iter().map(|secret| secret.key_id).collect()
-    }
-
-    fn below(&mut self, count: usize) -> usize {
-        below(&mut self.rng, count)
-    }
-}
-
-/// A number below `count`.
-fn below(rng: &mut ChaCha20Rng, count: usize) -> usize {
-    let drawn = u64::from(rng.next_u32()) * u64::try_from(count).unwrap();
-    usize::try_from(drawn >> 32).unwrap()
-}
-
-/// The numbers below `count`, in a random order.
-fn shuffled(rng: &mut ChaCha20Rng, count: usize) -> Vec<usize> {
-    let mut order: Vec<usize> = (0..count).collect();
-    (1..count).for_each(|i| order.swap(i, below(rng, i + 1)));
-    order
-}
-
-/// The client of a person: 25 bytes of name.
-fn person(number: usize) -> Client {
-    let policy = ClientPolicy::new([KsfProfile::CHEAP_FOR_TESTS]).unwrap();
-    Client::new(AccountName::new(format!("person-{number:06}@example.com")).unwrap(), IDENTITY, policy).unwrap()
-}
-
-fn register(world: &mut World, client: &Client) {
-    let exchange = client.register(PASSWORD, &mut world.rng).unwrap();
-    let session_id = exchange.message().session_id().unwrap();
-    world.run(exchange);
-    world.sessions.remove(&session_id);
-}
 
 // --- accounts, and secrets spread over them -------------------------------------------------------------
 
@@ -328,160 +192,6 @@ impl Vault {
         world.store.forget(0);
         let count = u32::try_from(key_ids.len()).unwrap();
         Took { machines: took.machines / count, beside: took.beside / count }
-    }
-}
-
-// --- open sessions --------------------------------------------------------------------------------------
-
-/// Which requests are sealed and ready.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Ready {
-    /// A request for the status in each session, in a random order: the least that a request can be, without a store.
-    Status,
-    /// The same, all of them in one session.
-    SameSession,
-    /// The retrieval of a `Bytes(32)` in each session, in the same random order.
-    Retrieval,
-}
-
-/// KE3 was a session's first message, the request for heads its second.
-const FIRST_SEQUENCE: u64 = 3;
-
-/// So many open sessions of one account.
-struct Sessions {
-    world: World,
-    key_id: KeyId,
-    order: Vec<SessionId>,
-    ready: Ready,
-    requests: VecDeque<Vec<u8>>,
-    next_sequence: u64,
-}
-
-/// What so many sessions took.
-struct Resident {
-    count: usize,
-    bytes: usize,
-    slots: usize,
-}
-
-impl Sessions {
-    /// Opens them through whole logins; says what they have added to the process. With `used`, each has answered a small
-    /// request since.
-    fn new(count: usize, used: bool) -> (Self, Option<Resident>) {
-        let mut world = World::new(3);
-        register(&mut world, &person(0));
-        let mut session = world.log_in(&person(0));
-        let key_id = world.store(&mut session, &[Kind::Bytes(32)])[0];
-        // Until the allocator has what a login takes and gives back.
-        (0..100).for_each(|_| _ = Self::open(&mut world, used));
-        world.sessions = HashMap::with_capacity(count);
-        let mut order = Vec::with_capacity(count);
-        order.resize(count, SessionId::from_bytes([1; 16]));
-
-        let before = resident();
-        order.iter_mut().for_each(|session_id| *session_id = Self::open(&mut world, used));
-        let bytes = before.and_then(|before| Some(resident()?.saturating_sub(before)));
-
-        let resident = bytes.map(|bytes| Resident { count, bytes, slots: slots(world.sessions.capacity()) });
-        let order = shuffled(&mut world.rng, count).into_iter().map(|i| order[i]).collect();
-        let (ready, requests) = (Ready::Status, VecDeque::new());
-        (Self { world, key_id, order, ready, requests, next_sequence: FIRST_SEQUENCE + u64::from(used) }, resident)
-    }
-
-    fn open(world: &mut World, used: bool) -> SessionId {
-        let session_id = world.log_in(&person(0)).session_id();
-        if used {
-            let body = postcard::to_allocvec(&Request::Status(status::Request {})).unwrap();
-            let session = &world.sessions[&session_id];
-            let request = hostile::request_bytes(session, session_id, FIRST_SEQUENCE, &body).unwrap().encode().unwrap();
-            let answer = world.serve(&request);
-            granted(world, &answer);
-        }
-        world.store.forget(0);
-        session_id
-    }
-
-    /// Seals requests, as many as there are sessions. The server's keys are the clients', so no client is needed, and all are
-    /// sealed before the first is served: a session is touched again after all the others.
-    fn prepare(&mut self, ready: Ready) {
-        let request = match ready {
-            Ready::Status | Ready::SameSession => Request::Status(status::Request {}),
-            Ready::Retrieval => Request::Retrieve(retrieve::Request { key_ids: vec![self.key_id] }),
-        };
-        let (body, sequence) = (postcard::to_allocvec(&request).unwrap(), self.next_sequence);
-        let sealed = |session_id: SessionId, sequence| {
-            let session = &self.world.sessions[&session_id];
-            hostile::request_bytes(session, session_id, sequence, &body).unwrap().encode().unwrap()
-        };
-        (self.requests, self.next_sequence) = match ready {
-            Ready::SameSession => {
-                let next = sequence + 1_000;
-                ((sequence..next).map(|sequence| sealed(self.order[0], sequence)).collect(), next)
-            }
-            _ => (self.order.iter().map(|session_id| sealed(*session_id, sequence)).collect(), sequence + 1),
-        };
-        self.ready = ready;
-    }
-
-    /// The server's part of the next request.
-    fn request(&mut self, ready: Ready) -> Took {
-        if self.ready != ready || self.requests.is_empty() {
-            self.prepare(ready);
-        }
-        // A request comes from the network, and is in the caches.
-        let request = self.requests.pop_front().unwrap().clone();
-        self.world.of_server();
-        let answer = self.world.serve(&request);
-        let took = self.world.of_server();
-        if self.requests.is_empty() {
-            granted(&self.world, &answer);
-        }
-        self.world.store.at(0).audit.clear();
-        took
-    }
-}
-
-/// What is measured is no refusal.
-fn granted(world: &World, answer: &[u8]) {
-    let answer = ServerMessage::decode(answer).unwrap();
-    let reply = hostile::open_reply(&world.sessions[&answer.session_id()], answer).unwrap();
-    assert!(!matches!(reply, Reply::Refused(_)), "{reply:?}");
-}
-
-/// The slots of the standard library's hash map: a power of two, of which seven eighths are its capacity.
-fn slots(capacity: usize) -> usize {
-    (capacity * 8).div_ceil(7).next_power_of_two()
-}
-
-/// This process's resident memory in bytes (Linux).
-fn resident() -> Option<usize> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
-    Some(line.trim().strip_suffix(" kB")?.trim().parse::<usize>().ok()? * 1_024)
-}
-
-fn verdict(reached: bool) -> &'static str {
-    if reached { "reached" } else { "MISSED" }
-}
-
-impl Resident {
-    fn print(&self) {
-        let Self { count, bytes, slots } = *self;
-        let slot = size_of::<(SessionId, ServerSession)>() + 1;
-        let (all, map, inline) = (bytes.div_ceil(count), (slots * slot).div_ceil(count), size_of::<ServerSession>());
-        let alone = (all + inline).saturating_sub(map);
-        println!(
-            "  all in, inline ({inline}) and on the heap: {alone} bytes each, target {SESSION}: {}",
-            verdict(alone <= SESSION)
-        );
-        println!(
-            "  with the hash map that holds them: {all} bytes each, target {SESSION}: {}",
-            verdict(all <= SESSION)
-        );
-        println!(
-            "  the map has {slots} slots of {slot} bytes, {map} bytes a session; the heap is the rest, {}",
-            all.saturating_sub(map)
-        );
     }
 }
 

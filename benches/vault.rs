@@ -121,7 +121,7 @@ impl<'a> Person<'a> {
             world.settle(session, exchange);
         });
 
-        world.server.store.tables.secrets.remove(&(session.user_id(), key_id));
+        world.server.store.secrets.remove(&(session.user_id(), key_id));
         world.forget_history();
         let (machines, in_store) = if change == Change::Store { store } else { delete };
         match part {
@@ -265,7 +265,7 @@ impl Away {
         };
         assert_eq!(session.pin().epoch(), pin.epoch() + 1_000);
         world.server.sessions.remove(&session.session_id());
-        world.server.store.tables.audit.clear();
+        world.server.store.audit.clear();
         took
     }
 }

@@ -1,8 +1,8 @@
 //! What the benches share: a deployment in memory with one person, and comparisons of two functions by turns.
 #![allow(dead_code, reason = "no bench uses all of it")]
 
-use std::convert::Infallible;
 use std::hint::black_box;
+use std::ops::{Deref, DerefMut};
 use std::time::{Duration, Instant};
 
 use criterion::Criterion;
@@ -21,33 +21,48 @@ pub(crate) const PASSWORD: &str = "correct horse battery staple";
 pub(crate) const NOW: Timestamp = Timestamp::from_millis(1_800_000_000_000);
 
 /// A store whose own time is known: what is measured are the machines.
-pub(crate) struct Apart {
-    pub(crate) tables: MemoryStore,
+#[derive(Default)]
+pub(crate) struct Apart<S> {
+    store: S,
     took: Duration,
 }
 
-impl Apart {
+impl<S> Apart<S> {
     /// What its reads and writes took since this was last asked.
     pub(crate) fn took(&mut self) -> Duration {
         std::mem::take(&mut self.took)
     }
 }
 
-impl Store for Apart {
-    type Error = Infallible;
+impl<S: Store> Store for Apart<S> {
+    type Error = S::Error;
 
-    fn read(&mut self, query: &Query) -> Result<Found, Infallible> {
+    fn read(&mut self, query: &Query) -> Result<Found, S::Error> {
         let begin = Instant::now();
-        let found = self.tables.read(query);
+        let found = self.store.read(query);
         self.took += begin.elapsed();
         found
     }
 
-    fn apply(&mut self, transaction: &Transaction) -> Result<Outcome, Infallible> {
+    fn apply(&mut self, transaction: &Transaction) -> Result<Outcome, S::Error> {
         let begin = Instant::now();
-        let outcome = self.tables.apply(transaction);
+        let outcome = self.store.apply(transaction);
         self.took += begin.elapsed();
         outcome
+    }
+}
+
+impl<S> Deref for Apart<S> {
+    type Target = S;
+
+    fn deref(&self) -> &S {
+        &self.store
+    }
+}
+
+impl<S> DerefMut for Apart<S> {
+    fn deref_mut(&mut self) -> &mut S {
+        &mut self.store
     }
 }
 
@@ -60,7 +75,7 @@ pub(crate) fn timed<T>(f: impl FnOnce() -> T) -> Duration {
 
 /// Both machines, the store, and the generator that the client draws from.
 pub(crate) struct World {
-    pub(crate) server: InMemoryServer<Apart>,
+    pub(crate) server: InMemoryServer<Apart<MemoryStore>>,
     pub(crate) client: Client,
     pub(crate) rng: ChaCha20Rng,
 }
@@ -78,11 +93,19 @@ impl World {
         let server = Server::new(setup, IDENTITY, ServerPolicy::default()).unwrap();
         let policy = ClientPolicy::new([profile]).unwrap();
         let client = Client::new(AccountName::new(ACCOUNT).unwrap(), IDENTITY, policy).unwrap();
-        let server = InMemoryServer::new(server, Apart { tables: MemoryStore::new(), took: Duration::ZERO }, seed);
+        let server = InMemoryServer::new(server, Apart::default(), seed);
         let mut world = Self { server, client, rng };
         let exchange = world.client.register(PASSWORD, &mut world.rng).unwrap();
         world.run(exchange);
         world
+    }
+
+    /// The same, and a session of the account's.
+    pub(crate) fn with_session(seed: u64) -> (Self, ClientSession) {
+        let mut world = Self::new(seed);
+        let exchange = world.client.log_in(PASSWORD, None, &mut world.rng).unwrap();
+        let session = world.run(exchange);
+        (world, session)
     }
 
     /// Runs an exchange to its end, every message crossing as bytes.
@@ -108,13 +131,13 @@ impl World {
     /// Empties the tables that grow with every run, so that the first and the last find the same store: no secrets, no
     /// trail, the newest vault head.
     pub(crate) fn forget(&mut self) {
-        self.server.store.tables.secrets.clear();
+        self.server.store.secrets.clear();
         self.forget_history();
     }
 
     /// The same, but for the secrets.
     pub(crate) fn forget_history(&mut self) {
-        let MemoryStore { accounts, heads, audit, .. } = &mut self.server.store.tables;
+        let MemoryStore { accounts, heads, audit, .. } = &mut *self.server.store;
         heads.retain(|(user_id, epoch), _| accounts.values().any(|row| row.user_id == *user_id && row.epoch == *epoch));
         audit.clear();
     }

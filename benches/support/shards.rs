@@ -1,11 +1,10 @@
-//! A store of many accounts for `scale.rs`: a `MemoryStore` for each, found through two hash maps, and a clock.
+//! A store of many accounts for `scale.rs`: a `MemoryStore` for each, found through two hash maps.
 //!
 //! One `MemoryStore` looks for a user ID among all of its accounts, one after the other, as no database does. That time is
 //! taken off in any case, but it would also empty the caches before every step of the machines that are measured.
 
 use std::collections::HashMap;
 use std::convert::Infallible;
-use std::time::{Duration, Instant};
 
 use keystow::storage::{AccountQuery, Change, Found, Guard, Outcome, Query, Transaction};
 use keystow::testing::{MemoryStore, Store};
@@ -23,15 +22,9 @@ pub(crate) struct Shards {
     shards: Vec<MemoryStore>,
     by_counter: HashMap<CounterId, usize>,
     by_user: HashMap<UserId, usize>,
-    took: Duration,
 }
 
 impl Shards {
-    /// How long reads and writes took since this was last asked.
-    pub(crate) fn took(&mut self) -> Duration {
-        std::mem::take(&mut self.took)
-    }
-
     /// The store of the account that was created as number `index`.
     pub(crate) fn at(&mut self, index: usize) -> &mut MemoryStore {
         &mut self.shards[index]
@@ -112,16 +105,10 @@ impl Store for Shards {
     type Error = Infallible;
 
     fn read(&mut self, query: &Query) -> Result<Found, Infallible> {
-        let begin = Instant::now();
-        let found = self.of_query(query).unwrap().read(query);
-        self.took += begin.elapsed();
-        found
+        self.of_query(query).unwrap().read(query)
     }
 
     fn apply(&mut self, transaction: &Transaction) -> Result<Outcome, Infallible> {
-        let begin = Instant::now();
-        let outcome = self.of_transaction(transaction).apply(transaction);
-        self.took += begin.elapsed();
-        outcome
+        self.of_transaction(transaction).apply(transaction)
     }
 }
